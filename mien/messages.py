@@ -1,0 +1,226 @@
+"""What devices and the fleet say to each other over MQTT; one model a topic (see :mod:`mien.topics`).
+
+Unknown fields are kept, so that an older part passes on what a newer one said. Times are Unix seconds in UTC.
+:func:`decode` is the only way in: it bounds the size before parsing and names what was wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mien.errors import DataError
+from mien.facts import DeviceFacts
+from mien.lifecycle import UpdateState
+from mien.release import Precision, ReleaseRef, Runtime, Sha256
+
+MAX_PAYLOAD_BYTES = 128 * 1024
+"""AWS IoT Core's message limit, kept so that a fleet can move there."""
+
+CONFIDENCE_BINS = 20
+"""Equal bins over scores 0..1."""
+BRIGHTNESS_BINS = 16
+"""Equal bins over mean frame luma 0..255."""
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Message(BaseModel):
+    """Base of all messages: frozen, unknown fields kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Status(Message):
+    """``status``: retained; the offline form is the device's last will."""
+
+    state: Literal["online", "offline"]
+    boot_id: str = Field(max_length=64)
+    agent_version: str = Field(max_length=32)
+    at: Amount
+
+
+class Twin(Message):
+    """``twin``: retained; what the device is and what it runs."""
+
+    facts: DeviceFacts
+    hardware_class: str = Field(max_length=200)
+    active: ReleaseRef | None = None
+    precision: Precision | None = None
+    runtime: Runtime | None = None
+    fallback: ReleaseRef | None = None
+    known_bad: tuple[ReleaseRef, ...] = ()
+    power_source: str = "none"
+    capabilities: tuple[str, ...] = ()
+    at: Amount
+
+
+class Percentiles(Message):
+    """Latency of one stage over a window, in milliseconds."""
+
+    p50: Amount
+    p95: Amount
+    p99: Amount
+
+
+class Power(Message):
+    """Power over a window. A source that is not there is ``none`` and its figures are absent, never zero."""
+
+    source: str
+    """jtop, tegrastats, ina3221, nvml, rapl, replay or none."""
+    total_w: Amount | None = None
+    rails_w: dict[str, Amount] = {}
+    energy_j: Amount | None = None
+    energy_per_inference_j: Amount | None = None
+
+
+class Window(Message):
+    """``m``: one telemetry window (10 s by default)."""
+
+    window_id: str = Field(max_length=64)
+    """Unique; a window sent twice is stored once."""
+    sequence: Count
+    boot_id: str = Field(max_length=64)
+    started_at: Amount
+    ended_at: Amount
+    release: ReleaseRef | None = None
+    precision: Precision | None = None
+    frames: Count
+    dropped: Count = 0
+    fps: Amount
+    latency_ms: dict[str, Percentiles] = {}
+    """By stage: capture, letterbox, infer, decode, total (capture to result)."""
+    power: Power
+    temperature_c: dict[str, float] = {}
+    cpu_percent: Amount | None = None
+    gpu_percent: Amount | None = None
+    ram_bytes: Count | None = None
+    throttled: bool = False
+    over_current: bool = False
+    detections: Count = 0
+    expressions: dict[str, Count] = {}
+    """Detections by label; every label of the release is present."""
+    confidence_mean: Fraction | None = None
+    confidence_histogram: tuple[Count, ...] = Field(default=(), max_length=CONFIDENCE_BINS)
+    brightness_histogram: tuple[Count, ...] = Field(default=(), max_length=BRIGHTNESS_BINS)
+
+
+class Event(Message):
+    """``e``: something a person may want to know."""
+
+    event_id: str = Field(max_length=64)
+    at: Amount
+    kind: str = Field(max_length=64)
+    """throttled, over_current, camera_lost, camera_back, rolled_back, identity_revoked …"""
+    severity: Literal["info", "warning", "error"]
+    message: str = Field(max_length=500)
+    details: dict[str, str | float | int | bool | None] = {}
+
+
+class ProbePolicy(Message):
+    """What a new engine must show on the device before it is committed."""
+
+    reference_margin: Fraction = 0.05
+    """Largest loss of agreement with the bundle's reference outputs against what was measured when packing."""
+    live_seconds: Amount = 5.0
+    """How long live frames are run before the verdict."""
+    min_live_frames: Count = 10
+    min_fps_ratio: Fraction = 0.7
+    """Smallest fps against the old release's last figures."""
+    max_latency_ratio: Amount = 1.5
+    max_power_ratio: Amount = 1.5
+    min_confidence_ratio: Fraction = 0.7
+
+
+class Desired(Message):
+    """``desired``: retained; the release a device should run. An offline device converges when it returns."""
+
+    deployment_id: str = Field(max_length=64)
+    release: ReleaseRef
+    manifest_sha256: Sha256
+    """The manifest this deployment means, so that a name cannot be re-used for other content."""
+    issued_at: Amount
+    timeout_s: Amount = 600.0
+    rollback: bool = False
+    """Return to this release from the local slot; no jitter, no download when it is there."""
+    probe: ProbePolicy = ProbePolicy()
+
+
+class ProbeResult(Message):
+    """What the probe measured, and why it said so."""
+
+    passed: bool
+    reference_agreement: Fraction | None = None
+    fps: Amount | None = None
+    fps_before: Amount | None = None
+    latency_p95_ms: Amount | None = None
+    latency_p95_before_ms: Amount | None = None
+    power_w: Amount | None = None
+    power_before_w: Amount | None = None
+    confidence_mean: Fraction | None = None
+    confidence_before: Fraction | None = None
+    reasons: tuple[str, ...] = ()
+
+
+class UpdateReport(Message):
+    """``update``: progress of one deployment on one device."""
+
+    deployment_id: str = Field(max_length=64)
+    release: ReleaseRef
+    sequence: Count
+    """Rises within a deployment, over restarts too; an older report never overwrites a newer one."""
+    state: UpdateState
+    percent: Annotated[float, Field(ge=0, le=100)] | None = None
+    error_code: str | None = Field(default=None, max_length=64)
+    message: str | None = Field(default=None, max_length=1000)
+    remedy: str | None = Field(default=None, max_length=500)
+    probe: ProbeResult | None = None
+    built_engine: bool = False
+    at: Amount
+
+
+class Command(Message):
+    """``cmd/{op}/{id}``: retained until the requester clears it; the device moves it from init to its end."""
+
+    op: Literal["restart", "diagnostics", "power-mode"]
+    state: Literal["init", "executing", "successful", "failed"]
+    arguments: dict[str, str] = {}
+    reason: str | None = None
+    result: dict[str, str] = {}
+
+
+M = TypeVar("M", bound=Message)
+
+
+def decode(model: type[M], payload: bytes, *, source: str) -> M:
+    """Read one message.
+
+    Args:
+        model: the message class that the topic carries.
+        payload: the bytes as they arrived.
+        source: device and topic, for the message.
+
+    Raises:
+        DataError: too large, not JSON, or not this message; names the fields. Never anything else.
+    """
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise DataError(
+            f"a message from {source} is too large", found=f"{len(payload)} bytes", wanted=f"≤ {MAX_PAYLOAD_BYTES}"
+        )
+    try:
+        return model.model_validate_json(payload)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'payload'}: {e['msg']}" for e in error.errors()[:5])
+        raise DataError(
+            f"a message from {source} is no {model.__name__}",
+            found=faults[:500],
+            remedy="compare the agent's version with the fleet's",
+        ) from error
+
+
+def encode(message: Message) -> bytes:
+    """The bytes that go on the wire: JSON without absent fields."""
+    return message.model_dump_json(exclude_none=True).encode()
