@@ -1,0 +1,47 @@
+# `make demo` runs the main job, `make test` tests all of it; both set everything up first. `make help` lists the rest.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fix unit integration e2e lock clean
+SHELL := /bin/sh
+PY := .venv/bin/python
+export PYTHON TORCH_INDEX
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## make .venv from the pinned requirements
+	@sh devtools/setup.sh
+
+demo: setup ## run the main job end to end; ONCE=1 exits after the summary instead of leaving the dashboard up
+	@$(PY) -m mien demo $(if $(ONCE),--once,)
+
+check: setup ## format, lint, types, import rules, unit tests
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+	$(PY) -m pytest tests/unit -q
+
+test: setup ## install what the tests need and run them all
+	@sh devtools/debian_packages.sh /usr/sbin/mosquitto=mosquitto systemd-analyze=systemd openssl=openssl
+	@sh devtools/browser.sh
+	$(PY) -m pytest tests -q
+
+unit: setup ## unit tests only
+	$(PY) -m pytest tests/unit -q
+
+integration: setup ## integration tests only
+	$(PY) -m pytest tests/integration -q
+
+e2e: setup ## the whole way once, small
+	$(PY) -m pytest tests/e2e -q
+
+fix: setup ## format and mend what ruff can mend
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+lock: ## resolve requirements/constraints.txt again (needs uv)
+	uv pip compile --universal --python-version 3.10 --no-header --no-annotate --no-emit-index-url \
+		--no-emit-package mien --all-extras pyproject.toml -o requirements/constraints.txt
+
+clean: ## remove what runs left behind (keeps .venv)
+	rm -rf runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

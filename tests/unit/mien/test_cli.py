@@ -1,0 +1,54 @@
+"""The mien command: light, lazy, and honest about what is missing."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from mien import cli
+from mien.errors import ConfigError, ExitCode, UnsupportedError
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, "-m", "mien", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_help_imports_none_of_the_parts():
+    """--help lists the parts without loading one of them or their libraries."""
+    code = (
+        "import sys\nsys.argv=['mien','--help']\nfrom mien import cli\n"
+        "try:\n    cli.main()\nexcept SystemExit:\n    pass\n"
+        "heavy={'edge','trainer','optimize','fleet','numpy','cv2','torch','fastapi'}&set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(part in done.stdout for part in ("train", "optimize", "edge", "fleet", "demo"))
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    """A library that is not installed becomes one sentence with the command that installs it."""
+    monkeypatch.setitem(cli._PARTS, "edge", ("no_such_library_at_all", "edge", ""))
+    with pytest.raises(UnsupportedError, match=r"pip install 'mien\[edge\]'"):
+        cli.load_part("edge")
+
+
+def test_an_unknown_command_is_a_usage_error():
+    """Exit code 2, no traceback."""
+    done = run("nonsense")
+    assert done.returncode == ExitCode.USAGE
+    assert "Traceback" not in done.stderr
+
+
+def test_an_error_is_shown_with_its_parts_and_as_json(monkeypatch, capsys):
+    """People get the sentence and the next step on stderr, machines one document on stdout."""
+    monkeypatch.setattr(sys, "argv", ["mien", "x", "--json"])
+    cli.report(ConfigError("it broke", found="[a]", remedy="mend it", faults=("one: bad",)))
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == {
+        "error": "ConfigError", "what": "it broke", "found": "[a]", "wanted": "", "remedy": "mend it", "faults": ["one: bad"],
+    }  # fmt: skip
+    assert "it broke" in shown.err
+    assert "mend it" in shown.err
+    assert "[a]" in shown.err
