@@ -1,0 +1,112 @@
+"""Rules of the house that no linter knows."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("mien", "edge", "trainer", "optimize", "fleet")
+MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+LONGEST_FUNCTION, LONGEST_FILE = 60, 450
+
+# Decisions: they take values and return values, and import nothing that could touch the world.
+PURE = [
+    *("mien/lifecycle.py", "mien/release.py", "mien/topics.py", "mien/messages.py", "mien/demo/summary.py"),
+    *("edge/update/probe.py", "edge/telemetry/window.py", "edge/vision/nms.py", "edge/vision/detections.py"),
+    *(
+        "fleet/rollouts/planner.py",
+        "fleet/rollouts/analysis.py",
+        "fleet/rollouts/cohorts.py",
+        "fleet/rollouts/states.py",
+    ),
+]
+WORLD = {
+    *("socket", "subprocess", "threading", "time", "os", "pathlib", "sqlite3", "random", "httpx", "paho", "fastapi"),
+    *("sqlalchemy", "cv2", "torch", "onnxruntime", "tensorrt", "urllib", "tempfile", "shutil"),
+}
+
+
+def _name(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def _functions(path):
+    tree = ast.parse(path.read_text())
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def _code_lines(function, lines):
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    if not body:
+        return 0
+    block = lines[body[0].lineno - 1 : body[-1].end_lineno]
+    return sum(1 for line in block if line.strip() and not line.strip().startswith("#"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_no_file_or_function_grows_out_of_sight(path):
+    """A file is read in one sitting, a function on one screen."""
+    lines = path.read_text().splitlines()
+    assert len(lines) <= LONGEST_FILE
+    long = {f.name: n for f in _functions(path) if (n := _code_lines(f, lines)) > LONGEST_FUNCTION}
+    assert not long
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_decisions_do_not_touch_the_world(name):
+    """Modules that decide import no clock, disk, socket, thread or engine."""
+    tree = ast.parse((ROOT / name).read_text())
+    imported = {
+        alias.name.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+    }
+    imported |= {(node.module or "").partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not imported & WORLD
+
+
+def test_importing_the_house_does_nothing():
+    """No module opens a socket, starts a thread or writes to the terminal when it is imported."""
+    names = [
+        _name(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        for path in MODULES
+        if path.name != "__main__.py" and "migrations" not in path.parts
+    ]
+    code = (
+        "import socket, sys, threading, importlib\n"
+        "def refuse(*a, **k): raise AssertionError('a socket was opened at import')\n"
+        "socket.socket.connect = refuse\nsocket.socket.bind = refuse\nsocket.getaddrinfo = refuse\n"
+        f"for name in {names!r}:\n"
+        "    importlib.import_module(name)\n"
+        "assert threading.active_count() == 1, threading.enumerate()\n"
+        "heavy = {'torch', 'ultralytics', 'modelopt', 'tensorrt'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == ""
+
+
+def test_nobody_catches_everything():
+    """A bare or blind except hides faults; the few supervisor loops say so with their own marker."""
+    blind = []
+    for path in MODULES:
+        lines = path.read_text().splitlines()
+        blind += [
+            f"{_name(path)}:{number}"
+            for number, line in enumerate(lines, 1)
+            if line.strip().startswith(("except:", "except Exception", "except BaseException"))
+            and "supervisor" not in line
+        ]
+    assert not [place for place in blind if not place.startswith("mien/cli.py")]
+
+
+def test_packages_say_what_they_are():
+    """Every package folder has a docstring that a newcomer can read."""
+    missing = [
+        _name(path)
+        for path in MODULES
+        if path.name == "__init__.py" and not ast.get_docstring(ast.parse(path.read_text()))
+    ]
+    assert not missing
