@@ -3,6 +3,7 @@
 .PHONY: help setup demo test check fix unit integration e2e lock clean
 SHELL := /bin/sh
 PY := .venv/bin/python
+LOCK := pyproject.toml --universal --python-version 3.10 --no-header --no-annotate --no-emit-index-url --no-emit-package mien
 export PYTHON TORCH_INDEX
 
 help: ## list the targets
@@ -39,9 +40,9 @@ fix: setup ## format and mend what ruff can mend
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-lock: ## resolve requirements/constraints.txt again (needs uv)
-	uv pip compile --universal --python-version 3.10 --no-header --no-annotate --no-emit-index-url \
-		--no-emit-package mien --all-extras pyproject.toml -o requirements/constraints.txt
+lock: ## resolve the pins again (needs uv)
+	uv pip compile $(LOCK) --extra edge --extra train --extra optimize --extra fleet --extra dev -o requirements/constraints.txt
+	uv pip compile $(LOCK) --extra edge --extra jetson -o requirements/device.txt
 
 clean: ## remove what runs left behind (keeps .venv)
 	rm -rf runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -162,7 +162,14 @@ def test_a_demo_that_keeps_its_promise_passes_and_shows_it():
     """Two releases everywhere, the third taken back; the tables hold every row."""
     summary = {
         "variants": [
-            dict(release="f@1.0.0", precision="int8", map50=0.9, map50_95=0.7, size_bytes=3e6, latency_ms=2.0)
+            {
+                "release": "f@1.0.0",
+                "precision": "int8",
+                "map50": 0.9,
+                "map50_95": 0.7,
+                "size_bytes": 3e6,
+                "latency_ms": 2.0,
+            }
         ],
         "devices": [device_row({"id": f"c{n}", "release": "f"}, [window(9)]) for n in range(3)],
         "rollouts": [*GOOD, {**HALTED, "halted_because": "probe failed"}],
