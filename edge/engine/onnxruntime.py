@@ -192,7 +192,7 @@ def _top_k(path: Path, outputs: dict[str, Any]) -> int:
 
 def _mark() -> bytes:
     """``metadata_props`` (field 14 of ModelProto) with key (field 1) and value (field 2), length-delimited."""
-    value = ort.__version__.encode()
+    value = str(ort.__version__).encode()
     entry = bytes([0x0A, len(_MARK_KEY)]) + _MARK_KEY + bytes([0x12, len(value)]) + value
     return bytes([0x72, len(entry)]) + entry
 

@@ -1,0 +1,92 @@
+"""A release bundle on disk: reads its manifest and holds every byte against it. Leaves packing to ``optimize``.
+
+A bundle holds exactly the files that its manifest names, besides the manifest: nothing missing, nothing extra, no links.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mien.errors import BundleError
+from mien.files import sha256_of
+from mien.release import MANIFEST, FileEntry, Manifest, Variant, parse_manifest
+
+_AGAIN = "copy the bundle again from where it was packed, or pack it again: mien optimize run"
+_LONGEST_MANIFEST_BYTES = 4 << 20
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a bundle's manifest without looking at its files.
+
+    Raises:
+        BundleError: no such folder, no manifest in it, or not a manifest.
+    """
+    path = folder / MANIFEST
+    try:
+        if path.is_symlink() or path.stat().st_size > _LONGEST_MANIFEST_BYTES:
+            raise BundleError(f"{path} is a link or too long for a manifest", remedy=_AGAIN)
+        content = path.read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{folder} is not a release bundle",
+            found=f"{MANIFEST}: {error.strerror}",
+            wanted=f"a folder with a {MANIFEST}",
+            remedy="check the path; make a bundle with: mien optimize run",
+        ) from error
+    return parse_manifest(content, source=str(path))
+
+
+def verify_bundle(folder: Path) -> Manifest:
+    """Read a bundle's manifest and check every file's length and SHA-256 against it.
+
+    Raises:
+        BundleError: a file differs (with the file, what was found and what was wanted), is missing, is extra or a link.
+    """
+    manifest = read_manifest(folder)
+    wanted = {entry.path: entry for entry in manifest.entries()}
+    found = _files_in(folder)
+    missing = sorted(set(wanted) - found)
+    if missing:
+        raise BundleError(f"{folder} lacks files that its manifest names", found=", ".join(missing), remedy=_AGAIN)
+    extra = sorted(found - set(wanted) - {MANIFEST})
+    if extra:
+        raise BundleError(
+            f"{folder} holds files that its manifest does not name",
+            found=", ".join(extra[:8]),
+            remedy="remove them; a bundle is signed as a whole",
+        )
+    for entry in wanted.values():
+        _check(folder, entry)
+    return manifest
+
+
+def _files_in(folder: Path) -> set[str]:
+    files: set[str] = set()
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = Path(place) / name
+            if path.is_symlink():
+                raise BundleError(f"{path} is a link", wanted="plain files only", remedy=_AGAIN)
+        files |= {(Path(place) / name).relative_to(folder).as_posix() for name in names}
+    return files
+
+
+def _check(folder: Path, entry: Variant | FileEntry) -> None:
+    path = folder / entry.path
+    size_bytes = path.stat().st_size
+    if size_bytes != entry.size_bytes:
+        raise BundleError(
+            f"{path} has changed since it was packed",
+            found=f"{size_bytes} bytes",
+            wanted=f"{entry.size_bytes} bytes",
+            remedy=_AGAIN,
+        )
+    digest = sha256_of(path)
+    if digest != entry.sha256:
+        raise BundleError(
+            f"{path} has changed since it was packed",
+            found=f"sha256 {digest}",
+            wanted=f"sha256 {entry.sha256}",
+            remedy=_AGAIN,
+        )
