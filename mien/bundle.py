@@ -1,6 +1,6 @@
 """A release bundle on disk: reads its manifest and holds every byte against it. Leaves packing to ``optimize``.
 
-A bundle holds exactly the files that its manifest names, besides the manifest: nothing missing, nothing extra, no links.
+A bundle holds exactly the files that its manifest names, besides the manifest: none missing, none extra, no links.
 """
 
 from __future__ import annotations

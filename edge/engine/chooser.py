@@ -22,11 +22,11 @@ def open_engine(path: Path, runtime: Runtime, threads: int = 1) -> Engine:
         UnsupportedError: the runtime is not installed, or there is no GPU.
     """
     if runtime == "onnxruntime":
-        from edge.engine.onnxruntime import OnnxRuntimeEngine  # noqa: PLC0415 - heavy
+        from edge.engine.onnxruntime import OnnxRuntimeEngine
 
         return OnnxRuntimeEngine(path, threads=threads)
     if runtime == "tensorrt":
-        from edge.engine.tensorrt import TensorRtEngine  # noqa: PLC0415 - heavy
+        from edge.engine.tensorrt import TensorRtEngine
 
         return TensorRtEngine(path)
     raise _unknown(runtime)
@@ -39,11 +39,11 @@ def builder_for(runtime: Runtime) -> EngineBuilder:
         UnsupportedError: the runtime is not installed.
     """
     if runtime == "onnxruntime":
-        from edge.engine.onnxruntime import OnnxRuntimeBuilder  # noqa: PLC0415 - heavy
+        from edge.engine.onnxruntime import OnnxRuntimeBuilder
 
         return OnnxRuntimeBuilder()
     if runtime == "tensorrt":
-        from edge.engine.tensorrt import TensorRtBuilder  # noqa: PLC0415 - heavy
+        from edge.engine.tensorrt import TensorRtBuilder
 
         return TensorRtBuilder()
     raise _unknown(runtime)

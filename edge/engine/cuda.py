@@ -57,7 +57,7 @@ def open_cuda() -> Cuda:
     for name, kind in (("cuda-python", _CudaPython), ("pycuda", _PyCuda)):
         try:
             return kind()
-        except (ImportError, EngineError) as error:  # noqa: PERF203 - two tries
+        except (ImportError, EngineError) as error:
             answers.append(f"{name}: {error}")
     raise UnsupportedError(
         "no CUDA binding finds a GPU",
@@ -89,7 +89,7 @@ class _CudaPython:
         self._call("cudaFree", address)
 
     def pinned(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        import ctypes  # noqa: PLC0415 - only with a GPU
+        import ctypes
 
         kind = np.dtype(dtype)
         size_bytes = int(np.prod(shape)) * kind.itemsize
