@@ -1,0 +1,259 @@
+"""The agent: between the fleet's messages and what runs on the device.
+
+Decides nothing about releases (that is the updater's) and nothing about frames (the pipeline's): it carries desired
+states in, and reports, events, windows, status and twin out.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from edge.identity.store import Identity, IdentityStore
+from edge.pipeline.slots import EndOfStream, LatestSlot
+from edge.telemetry.publisher import Publisher
+from edge.telemetry.spool import Spool
+from edge.transport.fleet_http import FleetHttp
+from edge.transport.interface import MessageLink
+from edge.update.installer import UpdateCancelled
+from edge.update.updater import Updater
+from mien import __version__, topics
+from mien.errors import DataError, MienError, TrustError, UnavailableError
+from mien.messages import Command, Desired, Event, Message, Status, Twin, UpdateReport, decode, encode
+
+_log = logging.getLogger(__name__)
+
+_REFUSALS_BEFORE_ASKING = 3
+
+Severity = Literal["info", "warning", "error"]
+
+
+def status_message(state: Literal["online", "offline"], boot_id: str) -> Status:
+    """The status; its offline form is also the last will."""
+    return Status(state=state, boot_id=boot_id, agent_version=__version__, at=time.time())
+
+
+class Outbox:
+    """Puts what the device has to say into the spool; the way of reports and events to the fleet.
+
+    Args:
+        spool: where it waits for the broker.
+    """
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self.on_put: Callable[[], None] = lambda: None
+        """Told that something new waits."""
+
+    def report(self, report: UpdateReport) -> None:
+        """Hand over the progress of an update."""
+        _log.info(
+            "update %s to %s: %s%s",
+            report.deployment_id,
+            report.release,
+            report.state.value,
+            f" ({report.error_code}: {report.message})" if report.error_code else "",
+        )
+        self._put(topics.UPDATE, report)
+
+    def event(self, kind: str, severity: str, message: str, details: Sequence[tuple[str, str]] = ()) -> None:
+        """Hand over something a person may want to know."""
+        level: Severity = "error" if severity == "error" else "warning" if severity == "warning" else "info"
+        self._put(
+            topics.EVENT,
+            Event(
+                event_id=uuid.uuid4().hex,
+                at=time.time(),
+                kind=kind,
+                severity=level,
+                message=message[:500],
+                details=dict(details),
+            ),
+        )
+
+    def _put(self, channel: str, message: Message) -> None:
+        self._spool.put(channel, encode(message))
+        self.on_put()
+
+
+class Agent:
+    """Ties a device to its fleet.
+
+    Args:
+        identities: where the identity is kept.
+        link: the broker.
+        publisher: empties the spool.
+        updater: works off deployments.
+        twin: what the device is and runs, now.
+        boot_id: of this run.
+        session_check_s: how often to ask whether the identity is still accepted.
+        stop: set when the agent shall end, by it or by others.
+    """
+
+    def __init__(
+        self,
+        *,
+        identities: IdentityStore,
+        link: MessageLink,
+        publisher: Publisher,
+        updater: Updater,
+        twin: Callable[[], Twin],
+        boot_id: str,
+        session_check_s: float,
+        stop: threading.Event,
+    ) -> None:
+        self._identities = identities
+        self._identity: Identity = identities.load()
+        self._link = link
+        self._publisher = publisher
+        self._updater = updater
+        self._twin = twin
+        self._boot_id = boot_id
+        self._session_check_s = session_check_s
+        self._stop = stop
+        self._desired: LatestSlot[Desired] = LatestSlot()
+        self._ask_now = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._update, name="updater", daemon=True),
+            threading.Thread(target=self._watch_session, name="session", daemon=True),
+        ]
+        self.error: MienError | None = None
+        """Why the agent ended, when it had to."""
+
+    @property
+    def device_id(self) -> str:
+        """Who this device is."""
+        return self._identity.device_id
+
+    def check_session(self) -> None:
+        """Ask the fleet once whether this identity is accepted, and take a new broker address from the answer.
+
+        Raises:
+            TrustError: it is not.
+            UnavailableError: the fleet does not answer; the device works on without it.
+        """
+        with FleetHttp(self._identity.fleet_url, ca_pem=self._identity.pinned_ca) as fleet:
+            try:
+                answer = fleet.session(self._identity.key, self.device_id)
+            except TrustError as error:
+                raise TrustError(
+                    f"the fleet does not accept this device ({self.device_id}) any more",
+                    found=error.found,
+                    wanted=error.wanted,
+                    remedy=f"ask the fleet's operator; to enrol anew, remove {self._identities.folder} and "
+                    "run 'mien edge enroll'",
+                ) from error
+        if answer.mqtt is not None and answer.mqtt != self._identity.mqtt:
+            self._identity = self._identities.save_broker(answer.mqtt)
+            self._link.readdress(answer.mqtt.address())
+
+    def start(self) -> None:
+        """Connect and begin; the updater first finishes what an earlier run left."""
+        self._publisher.start()
+        self._link.start(self)
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Say goodbye and end all threads. An update under way goes on at the next start."""
+        self._stop.set()
+        self._ask_now.set()
+        self._desired.finish()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout=30)
+        self._publisher.flush(2.0)
+        if self._link.is_connected:
+            ticket = self._link.publish(
+                self._topic(topics.STATUS), encode(status_message("offline", self._boot_id)), retain=True
+            )
+            _log.debug("offline status sent as %d", ticket)
+        self._publisher.close()
+        self._link.close()
+
+    def connected(self) -> None:
+        """The broker accepted us: say who is here, ask for what is wanted."""
+        _log.info("connected to the broker as %s", self.device_id)
+        self._link.publish(self._topic(topics.STATUS), encode(status_message("online", self._boot_id)), retain=True)
+        self.publish_twin()
+        self._link.subscribe(self._topic(topics.DESIRED))
+        self._link.subscribe(self._topic(topics.COMMAND, "#"))
+        self._publisher.wake()
+
+    def publish_twin(self) -> None:
+        """Tell the fleet what this device is and runs, if it can be told now; it is told at each connection anyway."""
+        if self._link.is_connected:
+            self._link.publish(self._topic(topics.TWIN), encode(self._twin()), retain=True)
+
+    def received(self, topic: str, payload: bytes) -> None:
+        """A message from the fleet; one that cannot be read is logged and changes nothing."""
+        address = topics.parse(topic)
+        if address is None or address.device_id != self.device_id or not payload:
+            return
+        try:
+            if address.channel == topics.DESIRED:
+                self._desired.put(decode(Desired, payload, source=topic))
+            elif address.channel == topics.COMMAND:
+                self._command(topic, decode(Command, payload, source=topic))
+        except DataError as error:
+            _log.warning("a message was not understood and is passed over: %s", error)
+
+    def acknowledged(self, ticket: int, *, accepted: bool) -> None:
+        """The broker has a publication, or refuses it."""
+        self._publisher.acknowledged(ticket, accepted=accepted)
+
+    def refused(self, times: int, reason: str) -> None:
+        """The broker refuses us; after a few times, ask the fleet why."""
+        _log.warning("the broker refused the connection, %d times now (%s)", times, reason)
+        if times % _REFUSALS_BEFORE_ASKING == 0:
+            self._ask_now.set()
+
+    def _topic(self, channel: str, *rest: str) -> str:
+        return topics.topic(self.device_id, channel, *rest)
+
+    def _command(self, topic: str, command: Command) -> None:
+        if command.state != "init":
+            return
+        if command.op == "diagnostics":
+            answer = command.model_copy(
+                update={"state": "successful", "result": {"threads": str(threading.active_count())}}
+            )
+        else:
+            answer = command.model_copy(update={"state": "failed", "reason": f"{command.op} is not offered here"})
+        self._link.publish(topic, encode(answer), retain=True)
+
+    def _update(self) -> None:
+        """Supervisor of the updater: a fault of ours is logged and the device goes on with what runs."""
+        try:
+            self._supervised(self._updater.recover)
+            while not self._stop.is_set():
+                desired = self._desired.get()
+                self._supervised(lambda wanted=desired: self._updater.handle(wanted))  # type: ignore[misc]
+        except (EndOfStream, UpdateCancelled):
+            return
+
+    def _supervised(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except UpdateCancelled:
+            raise
+        except Exception:  # noqa: BLE001 - a supervisor: whatever happens, frames keep running
+            _log.exception("the updater failed; the device goes on with what runs")
+
+    def _watch_session(self) -> None:
+        while not self._stop.is_set():
+            self._ask_now.wait(self._session_check_s)
+            self._ask_now.clear()
+            if self._stop.is_set():
+                return
+            try:
+                self.check_session()
+            except TrustError as error:
+                self.error = error
+                self._stop.set()
+            except (UnavailableError, MienError) as error:
+                _log.info("the fleet was not asked: %s", error)

@@ -1,0 +1,301 @@
+"""Runs a release bundle on this machine without any fleet: verify, choose, build, run, sum up."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge.camera.chooser import open_camera
+from edge.camera.interface import Camera
+from edge.engine.chooser import builder_for, open_engine
+from edge.facts import read_facts
+from edge.pipeline.meter import FrameMeter, FrameTally
+from edge.pipeline.model import LoadedModel, Result
+from edge.pipeline.pipeline import Pipeline
+from edge.power.chooser import open_power
+from edge.power.sampler import PowerSampler
+from edge.telemetry.window import percentiles_of, power_of
+from mien.bundle import verify_bundle
+from mien.console import SILENT, Progress
+from mien.errors import MienError, UnavailableError, UnsupportedError
+from mien.facts import DeviceFacts
+from mien.files import sha256_of
+from mien.release import BuildEngine, LoadEngine, Manifest, Precision, Refusal, VariantPolicy, choose_variant
+
+_log = logging.getLogger(__name__)
+
+_LOOK_S = 0.25
+_PREVIEW_FPS = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleRun:
+    """What to run."""
+
+    bundle: Path
+    camera: str
+    frames: int | None = None
+    seconds: float | None = None
+    threads: int = 1
+    precisions: tuple[Precision, ...] = ("int8", "fp16", "fp32")
+    realtime: bool = False
+    loop: bool = False
+    max_fps: float | None = None
+    power: str = "auto"
+    power_replay: Path | None = None
+    detections: Path | None = None
+    """Where to write what was found, a JSON line a frame."""
+    preview: Path | None = None
+    """Where to write a video with the boxes drawn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glance:
+    """How a run does, while it runs."""
+
+    frames: int
+    seconds: float
+    detections: int
+    power_w: float | None
+    power_source: str
+
+
+def run_bundle(
+    run: BundleRun,
+    *,
+    stop: threading.Event,
+    progress: Progress = SILENT,
+    on_glance: Callable[[Glance], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Run a bundle until the source ends, enough was run, or ``stop`` is set.
+
+    Returns:
+        The summary, ready for JSON: release, variant, camera, frames, fps, latency, detections, power.
+
+    Raises:
+        BundleError: the bundle is damaged.
+        UnsupportedError: no variant fits this machine.
+        CameraError: the source gives no frames.
+        EngineError: the engine cannot be built or fails on a frame.
+    """
+    cv2.setNumThreads(1)
+    manifest = verify_bundle(run.bundle)
+    facts = read_facts()
+    choice = chosen(manifest, facts, VariantPolicy(precisions=run.precisions))
+    engine_path = engine_for(run.bundle, choice, facts, progress=progress)
+    with ExitStack() as closing:
+        camera = open_camera(run.camera, realtime=run.realtime, loop=run.loop, max_fps=run.max_fps)
+        closing.callback(camera.close)
+        engine = closing.enter_context(open_engine(engine_path, choice.runtime, threads=run.threads))
+        model = LoadedModel.of(manifest, choice.variant.precision, choice.runtime, engine)
+        source = open_power(run.power, replay=run.power_replay)
+        power = PowerSampler(source, interval_s=0.5)
+        closing.callback(power.close)
+        return _followed(run, model, camera, power, stop=stop, on_glance=on_glance)
+
+
+def chosen(manifest: Manifest, facts: DeviceFacts, policy: VariantPolicy) -> LoadEngine | BuildEngine:
+    """The variant for this machine.
+
+    Raises:
+        UnsupportedError: none fits; says for each why.
+    """
+    choice = choose_variant(manifest, facts, policy)
+    if isinstance(choice, Refusal):
+        raise UnsupportedError(
+            f"no variant of {manifest.ref} runs on this machine",
+            found=" | ".join(choice.reasons),
+            remedy="install onnxruntime, or pack a variant for this machine: mien optimize run",
+        )
+    return choice
+
+
+def engine_for(
+    bundle: Path, choice: LoadEngine | BuildEngine, facts: DeviceFacts, *, progress: Progress = SILENT
+) -> Path:
+    """The engine's file: the bundle's own, or one built here and kept in the user's cache."""
+    model = bundle / choice.variant.path
+    if isinstance(choice, LoadEngine):
+        return model
+    folder = cache_folder() / "engines" / facts.hardware_class().replace("/", "-")
+    path = folder / f"{sha256_of(model)[:32]}.{choice.runtime}"
+    if path.is_file():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    return builder_for(choice.runtime).build(model, path, progress=progress)
+
+
+def cache_folder() -> Path:
+    """Where this user's rebuildable files belong (XDG base directory specification)."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base else Path.home() / ".cache") / "mien"
+
+
+def _followed(
+    run: BundleRun,
+    model: LoadedModel,
+    camera: Camera,
+    power: PowerSampler,
+    *,
+    stop: threading.Event,
+    on_glance: Callable[[Glance], None],
+) -> dict[str, Any]:
+    meter = FrameMeter()
+    sinks: list[Any] = [meter]
+    if run.detections is not None:
+        sinks.append(DetectionLines(run.detections))
+    if run.preview is not None:
+        sinks.append(PreviewVideo(run.preview, fps=run.max_fps or _PREVIEW_FPS))
+    pipeline = Pipeline(camera, sinks=sinks, max_fps=run.max_fps, wanted_frames=run.frames)
+    power.start()
+    pipeline.replace_model(model)
+    started_s = time.monotonic()
+    meter.take()
+    pipeline.start()
+    try:
+        while not pipeline.wait(_LOOK_S) and not stop.is_set():
+            seconds = time.monotonic() - started_s
+            newest = power.newest()
+            on_glance(
+                Glance(
+                    frames=meter.frames,
+                    seconds=seconds,
+                    detections=meter.detections,
+                    power_w=newest.total_w if newest else None,
+                    power_source=power.name,
+                )
+            )
+            if pipeline.model_errors or (run.seconds is not None and seconds >= run.seconds):
+                break
+    finally:
+        pipeline.stop()
+    tally = meter.take()
+    _raise_fault(pipeline)
+    return _summary(run, model, power, tally, dropped=pipeline.take_dropped())
+
+
+def _raise_fault(pipeline: Pipeline) -> None:
+    if pipeline.last_model_error is not None:
+        raise pipeline.last_model_error
+    if isinstance(pipeline.error, MienError):
+        raise pipeline.error
+    if pipeline.error is not None:
+        raise RuntimeError("the pipeline ended") from pipeline.error
+
+
+def _summary(
+    run: BundleRun, model: LoadedModel, power: PowerSampler, tally: FrameTally, *, dropped: int
+) -> dict[str, Any]:
+    if tally.frames == 0:
+        raise UnavailableError(
+            f"no frame came from {run.camera}", remedy="check the source, or run for longer with --seconds"
+        )
+    readings = power_of(power.since(tally.started_at_s), power.name, seconds=tally.seconds, frames=tally.frames)
+    info = model.engine.info
+    return {
+        "release": str(model.release),
+        "precision": model.precision,
+        "runtime": f"{info.runtime} {info.runtime_version}",
+        "camera": run.camera,
+        "frames": tally.frames,
+        "dropped": dropped,
+        "seconds": round(tally.seconds, 3),
+        "fps": round(tally.frames / tally.seconds, 2) if tally.seconds else 0.0,
+        "latency_ms": {stage: figures.model_dump() for stage, figures in percentiles_of(tally.latency_ms).items()},
+        "detections": {label: int(tally.class_counts[index]) for index, label in enumerate(model.labels)},
+        "confidence_mean": tally.confidence_mean,
+        "power": readings.model_dump(exclude_none=True),
+    }
+
+
+class DetectionLines:
+    """Writes a JSON line for each frame: sequence, and for each detection its label, score and box.
+
+    Args:
+        path: the file; it is replaced.
+
+    Raises:
+        UnavailableError: it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream: IO[str] = path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise UnavailableError(f"could not write {path}", found=error.strerror or str(error)) from error
+
+    def accept(self, result: Result) -> None:
+        """Write one frame's line."""
+        found, labels = result.detections, result.model.labels
+        line = {
+            "sequence": result.frame.sequence,
+            "detections": [
+                {"label": labels[int(index)], "score": round(float(score), 4), "box": np.round(box, 1).tolist()}
+                for box, score, index in zip(found.boxes, found.scores, found.classes, strict=True)
+            ],
+        }
+        self._stream.write(json.dumps(line) + "\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+
+class PreviewVideo:
+    """Writes a video with boxes, labels and scores drawn. Stays on this machine, where it was asked for.
+
+    Args:
+        path: an ``.mp4`` file; it is replaced.
+        fps: of the video.
+    """
+
+    def __init__(self, path: Path, *, fps: float) -> None:
+        self._path = path
+        self._fps = fps
+        self._writer: Any = None
+        self._size = (0, 0)
+
+    def accept(self, result: Result) -> None:
+        """Draw and write one frame."""
+        image = drawn(result)
+        if self._writer is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._size = (image.shape[1], image.shape[0])
+            self._writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size)
+            if not self._writer.isOpened():
+                raise UnavailableError(f"could not write the video {self._path}", wanted="a writable .mp4 path")
+        if (image.shape[1], image.shape[0]) != self._size:
+            image = cv2.resize(image, self._size)
+        self._writer.write(image)
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._writer is not None:
+            self._writer.release()
+
+
+def drawn(result: Result) -> npt.NDArray[np.uint8]:
+    """The frame with its detections drawn: ``uint8[H, W, 3]``, a copy."""
+    image: npt.NDArray[np.uint8] = result.frame.image.copy()
+    found = result.detections
+    for box, score, index in zip(found.boxes, found.scores, found.classes, strict=True):
+        hue = int(index) * 180 // max(len(result.model.labels), 1)
+        colour = cv2.cvtColor(np.array([[[hue, 200, 255]]], np.uint8), cv2.COLOR_HSV2BGR)[0, 0].tolist()
+        left, top, right, bottom = (round(float(edge)) for edge in box)
+        cv2.rectangle(image, (left, top), (right, bottom), colour, 2)
+        text = f"{result.model.labels[int(index)]} {score:.2f}"
+        cv2.putText(image, text, (left, max(top - 4, 10)), cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, 1, cv2.LINE_AA)
+    return image

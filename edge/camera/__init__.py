@@ -1,0 +1,1 @@
+"""Cameras: one kind of source a file, all behind :class:`edge.camera.interface.Camera`."""

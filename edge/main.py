@@ -1,0 +1,285 @@
+"""Composition root: builds a device from its settings, runs it, and takes it down in order."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+
+import cv2
+
+from edge.agent import Agent, Outbox, status_message
+from edge.api.server import LocalApi
+from edge.api.state import DeviceState
+from edge.camera.chooser import open_camera
+from edge.config import EdgeSettings
+from edge.facts import read_facts
+from edge.identity.store import Identity, IdentityStore
+from edge.pipeline.meter import FrameMeter
+from edge.pipeline.pipeline import Pipeline
+from edge.power.chooser import open_power
+from edge.power.sampler import PowerSampler
+from edge.runtime import DeviceRuntime
+from edge.systemd import Notifier
+from edge.telemetry.publisher import Publisher
+from edge.telemetry.recorder import Recorder
+from edge.telemetry.spool import Spool
+from edge.transport.https import ResumingFetcher
+from edge.transport.mqtt import MqttLink
+from edge.update.journal import Journal
+from edge.update.slots import SlotStore
+from edge.update.tuf_source import TufSource
+from edge.update.updater import Updater
+from mien import topics
+from mien.errors import MienError, UnavailableError
+from mien.messages import Twin, Window, encode
+from mien.release import ReleaseRef, VariantPolicy
+
+_log = logging.getLogger(__name__)
+
+_BEAT_S = 1.0
+
+
+class EdgeDevice:
+    """A device that is tied to a fleet.
+
+    Args:
+        settings: what the site chose.
+
+    Raises:
+        TrustError: the device has not enrolled.
+        UnavailableError: another agent runs on this state, or the camera does not answer.
+    """
+
+    def __init__(self, settings: EdgeSettings) -> None:
+        cv2.setNumThreads(1)
+        self._settings = settings
+        self._stop = threading.Event()
+        self._boot_id = uuid.uuid4().hex
+        self._closing = ExitStack()
+        with ExitStack() as undo:
+            undo.enter_context(_lock(settings.state))
+            identities = IdentityStore(settings.state, fleet_url=settings.fleet.url)
+            identity = identities.load()
+            self.facts = read_facts()
+            self._wire(identities, identity, undo)
+            self._closing = undo.pop_all()
+
+    def run(self) -> None:
+        """Run until told to stop, by a signal or by the end of the source.
+
+        Raises:
+            TrustError: the fleet does not accept this device.
+            CameraError: the camera went away for good.
+        """
+        notifier = Notifier()
+        try:
+            self._check_session_once()
+            self._power.start()
+            self._pipeline.start()
+            self._recorder.start()
+            self._agent.start()
+            self._api.start()
+            notifier.ready(f"{self._agent.device_id}")
+            while not self._stop.wait(_BEAT_S):
+                notifier.alive()
+                if self._pipeline.wait(0):
+                    break
+            self._raise_what_ended_it()
+        finally:
+            notifier.stopping()
+            self.close()
+
+    def stop(self) -> None:
+        """Ask for an orderly end; returns at once, from any thread or signal handler."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """End all threads and give everything back; what waits in the spool stays there."""
+        self._stop.set()
+        self._closing.close()
+
+    def _wire(self, identities: IdentityStore, identity: Identity, undo: ExitStack) -> None:
+        settings, state = self._settings, self._settings.state
+        self._spool = Spool(state / "spool.sqlite", most_rows=settings.telemetry.spool_rows)
+        undo.callback(self._spool.close)
+        outbox = Outbox(self._spool)
+        source = open_power(settings.power.source, interval_s=settings.power.interval_s, replay=settings.power.replay)
+        self._power = PowerSampler(source, interval_s=settings.power.interval_s)
+        undo.callback(self._power.close)
+        meter, look = FrameMeter(), FrameMeter()
+        camera = open_camera(
+            settings.camera.source,
+            realtime=settings.camera.realtime,
+            loop=settings.camera.loop,
+            max_fps=settings.camera.max_fps,
+        )
+        self._pipeline = Pipeline(camera, sinks=(meter, look), max_fps=settings.camera.max_fps)
+        undo.callback(self._end_model)
+        undo.callback(self._pipeline.stop)
+        self._slots = SlotStore(state / "slots")
+        self._journal = Journal(state / "update")
+        self._state = DeviceState(device_id=identity.device_id, spool_length=lambda: len(self._spool))
+        self._recorder = Recorder(
+            meter=meter,
+            power=self._power,
+            spool=self._spool,
+            window_s=settings.telemetry.window_s,
+            boot_id=self._boot_id,
+            model=lambda: self._pipeline.model,
+            dropped=self._pipeline.take_dropped,
+            stored=self._window_stored,
+        )
+        undo.callback(self._recorder.close)
+        self._runtime = DeviceRuntime(
+            self._pipeline,
+            self._recorder,
+            self._power,
+            look=look,
+            facts=self.facts,
+            state=state,
+            threads=settings.engine.threads,
+            settle_s=settings.probe.settle_s,
+            cancel=self._stop,
+            on_switch=self._switched,
+        )
+        self._agent = self._agent_of(identities, identity, outbox, undo)
+        self._api = LocalApi(settings.api, self._state)
+        undo.callback(self._api.close)
+
+    def _agent_of(self, identities: IdentityStore, identity: Identity, outbox: Outbox, undo: ExitStack) -> Agent:
+        settings, state = self._settings, self._settings.state
+        fetcher = ResumingFetcher(
+            state / "update" / "parts",
+            identity.targets_url,
+            attempts=settings.fleet.download_attempts,
+            ca_pem=identity.pinned_ca,
+        )
+        undo.callback(fetcher.close)
+        updater = Updater(
+            slots=self._slots,
+            journal=self._journal,
+            source=TufSource(
+                state / "tuf",
+                identity.tuf_root,
+                metadata_url=identity.metadata_url,
+                targets_url=identity.targets_url,
+                fetcher=fetcher,
+            ),
+            device=self._runtime,
+            reporter=outbox,
+            policy=VariantPolicy(precisions=settings.engine.precisions, allow_build=settings.engine.allow_build),
+            latency_slack_ms=settings.probe.latency_slack_ms,
+            cancel=self._stop,
+        )
+        link = MqttLink(
+            identity.device_id,
+            identity.mqtt.address(),
+            tls=identity.files,
+            will=(
+                topics.topic(identity.device_id, topics.STATUS),
+                encode(status_message("offline", self._boot_id)),
+            ),
+        )
+        publisher = Publisher(self._spool, link, lambda channel: topics.topic(identity.device_id, channel))
+        outbox.on_put = publisher.wake
+        self._publisher = publisher
+        agent = Agent(
+            identities=identities,
+            link=link,
+            publisher=publisher,
+            updater=updater,
+            twin=self._twin,
+            boot_id=self._boot_id,
+            session_check_s=settings.fleet.session_check_s,
+            stop=self._stop,
+        )
+        undo.callback(agent.close)
+        return agent
+
+    def _twin(self) -> Twin:
+        active, fallback = self._slots.active(), self._slots.fallback()
+        bad = self._journal.known_bad().releases.values()
+        return Twin(
+            facts=self.facts,
+            hardware_class=self.facts.hardware_class()[:200],
+            active=active.release if active else None,
+            precision=active.record.precision if active else None,
+            runtime=active.record.runtime if active else None,
+            fallback=fallback.release if fallback else None,
+            known_bad=tuple(ReleaseRef.parse(text) for text in dict.fromkeys(bad)),
+            power_source=self._power.name,
+            capabilities=("update", "rollback", "diagnostics"),
+            at=time.time(),
+        )
+
+    def _switched(self) -> None:
+        self._agent.publish_twin()
+
+    def _window_stored(self, window: Window) -> None:
+        self._state.window = window
+        self._publisher.wake()
+
+    def _check_session_once(self) -> None:
+        try:
+            self._agent.check_session()
+        except UnavailableError as error:
+            _log.warning("the fleet does not answer; the device starts without it: %s", error)
+
+    def _raise_what_ended_it(self) -> None:
+        if self._agent.error is not None:
+            raise self._agent.error
+        error = self._pipeline.error
+        if isinstance(error, MienError):
+            raise error
+        if error is not None:
+            raise RuntimeError("the pipeline ended") from error
+
+    def _end_model(self) -> None:
+        model = self._pipeline.model
+        if model is not None:
+            model.engine.close()
+
+
+@contextmanager
+def stopped_by_signals(device: EdgeDevice) -> Iterator[None]:
+    """SIGINT and SIGTERM ask the device for an orderly end while the block runs."""
+
+    def ask(_signal: int, _frame: FrameType | None) -> None:
+        device.stop()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _lock(state: Path) -> Iterator[None]:
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        stream = (state / "lock").open("w")
+    except OSError as error:
+        raise UnavailableError(
+            f"could not use the state folder {state}",
+            found=error.strerror or str(error),
+            remedy="set 'state' to a folder that this user may write to",
+        ) from error
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UnavailableError(
+                f"another agent runs on {state}",
+                remedy="stop it first, or give this one another state folder: --state DIR",
+            ) from error
+        yield

@@ -1,0 +1,1 @@
+"""From frames to detections: four threads, the links between them and what they measure."""

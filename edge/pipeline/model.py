@@ -1,0 +1,67 @@
+"""What runs in the pipeline, and what comes out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.camera.interface import Frame
+from edge.engine.interface import Engine
+from edge.vision.detections import Detections
+from mien.release import InputSpec, Manifest, OutputSpec, Precision, ReleaseRef, Runtime
+
+STAGES = ("capture", "letterbox", "infer", "decode", "total")
+"""``capture`` is the frame's age when the letterbox took it up, ``total`` its age when the result was there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LoadedModel:
+    """An open engine with what is needed to feed it and to read its answer."""
+
+    release: ReleaseRef
+    precision: Precision
+    runtime: Runtime
+    labels: tuple[str, ...]
+    input: InputSpec
+    outputs: OutputSpec
+    engine: Engine
+
+    @classmethod
+    def of(cls, manifest: Manifest, precision: Precision, runtime: Runtime, engine: Engine) -> LoadedModel:
+        """A release's model around an open engine."""
+        return cls(
+            release=manifest.ref,
+            precision=precision,
+            runtime=runtime,
+            labels=manifest.labels,
+            input=manifest.input,
+            outputs=manifest.outputs,
+            engine=engine,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Result:
+    """What was found in one frame."""
+
+    frame: Frame
+    model: LoadedModel
+    detections: Detections
+    """In the frame's own pixels."""
+    stages_ms: npt.NDArray[np.float32]
+    """``float32[5]``, in the order of :data:`STAGES`."""
+    luma: float
+    """Mean brightness of the frame, 0..255."""
+
+
+class Sink(Protocol):
+    """Takes results, in order, on one thread."""
+
+    def accept(self, result: Result) -> None:
+        """Take one result; the frame's pixels stay valid."""
+
+    def close(self) -> None:
+        """No more results will come."""

@@ -1,0 +1,75 @@
+"""Reads the power source at its interval in a thread of its own and keeps the last readings."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+
+from edge.power.interface import PowerSample, PowerSource
+from mien.errors import MienError
+
+_log = logging.getLogger(__name__)
+
+_MOST_READINGS = 1024
+
+
+class PowerSampler:
+    """Collects readings of one source.
+
+    Args:
+        source: where they come from; closed with the sampler.
+        interval_s: time between two readings.
+    """
+
+    def __init__(self, source: PowerSource, *, interval_s: float) -> None:
+        self._source = source
+        self._interval_s = interval_s
+        self._readings: deque[PowerSample] = deque(maxlen=_MOST_READINGS)
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="power", daemon=True)
+
+    @property
+    def name(self) -> str:
+        """The source's name."""
+        return self._source.name
+
+    def start(self) -> None:
+        """Begin reading."""
+        self._thread.start()
+
+    def since(self, at_s: float) -> list[PowerSample]:
+        """Readings after ``at_s`` (monotonic), led by the last one before it, so that windows join without a gap."""
+        with self._lock:
+            kept = list(self._readings)
+        later = next((index for index, sample in enumerate(kept) if sample.at_s > at_s), len(kept))
+        return kept[max(later - 1, 0) :]
+
+    def newest(self) -> PowerSample | None:
+        """The latest reading."""
+        with self._lock:
+            return self._readings[-1] if self._readings else None
+
+    def close(self) -> None:
+        """Stop reading and close the source."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+        self._source.close()
+
+    def _run(self) -> None:
+        failed = False
+        while True:
+            try:
+                sample, failed = self._source.read(), False
+            except MienError as error:
+                sample = None
+                if not failed:
+                    _log.warning("power source %s: %s", self.name, error)
+                failed = True
+            with self._lock:
+                if sample is not None and (not self._readings or sample.at_s > self._readings[-1].at_s):
+                    self._readings.append(sample)
+            if self._stopping.wait(self._interval_s):
+                return

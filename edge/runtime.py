@@ -1,0 +1,188 @@
+"""The running device as the update sees it.
+
+Builds engines, checks them on reference frames, exchanges them between two frames and looks at live ones.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from edge.engine.chooser import builder_for, open_engine
+from edge.engine.interface import Engine
+from edge.pipeline.meter import FrameMeter
+from edge.pipeline.model import LoadedModel
+from edge.pipeline.pipeline import Pipeline
+from edge.power.energy import mean_power_w
+from edge.power.sampler import PowerSampler
+from edge.telemetry.recorder import Recorder
+from edge.update.interface import UpdateFault
+from edge.update.probe import LiveFigures
+from edge.update.slots import Installed
+from edge.vision.decode import decode
+from edge.vision.detections import agreement
+from edge.vision.letterbox import Geometry
+from edge.vision.reference import read_reference
+from mien.console import SILENT
+from mien.errors import MienError
+from mien.facts import DeviceFacts
+from mien.messages import ProbePolicy
+from mien.release import OutputSpec, Runtime
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_LOOK = 3.0
+"""A look at live frames is stretched to this many times its length when frames come slowly."""
+_STEP_S = 0.1
+
+
+class DeviceRuntime:
+    """What runs, and how it is exchanged.
+
+    Args:
+        pipeline: runs frames through the model.
+        recorder: its windows are split where the release changes.
+        power: power readings.
+        facts: of this machine.
+        state: the state folder; its disk's free room counts.
+        threads: CPU threads of an engine.
+        settle_s: frames in this time after a switch are not counted by the probe.
+        cancel: set when the agent stops.
+        on_switch: told that the active release changed.
+    """
+
+    def __init__(  # noqa: PLR0913 - what it ties together
+        self,
+        pipeline: Pipeline,
+        recorder: Recorder,
+        power: PowerSampler,
+        *,
+        look: FrameMeter,
+        facts: DeviceFacts,
+        state: Path,
+        threads: int,
+        settle_s: float,
+        cancel: threading.Event,
+        on_switch: Callable[[], None],
+    ) -> None:
+        self._pipeline = pipeline
+        self._recorder = recorder
+        self._power = power
+        self._look = look
+        self._facts = facts
+        self._state = state
+        self._threads = threads
+        self._settle_s = settle_s
+        self._cancel = cancel
+        self._on_switch = on_switch
+
+    def facts(self) -> DeviceFacts:
+        """What this device is."""
+        return self._facts
+
+    def free_bytes(self) -> int:
+        """Room on the disk of the state folder."""
+        return shutil.disk_usage(self._state).free
+
+    def build(self, model: Path, folder: Path, runtime: Runtime) -> Path:
+        """Build an engine from a portable model into ``folder``; its path."""
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            return builder_for(runtime).build(model, folder / f"{model.stem}.{runtime}", progress=SILENT)
+        except MienError as error:
+            raise _unusable("could not build the engine", error) from error
+
+    def figures(self) -> LiveFigures | None:
+        """The running release's last windows."""
+        return self._recorder.figures()
+
+    def reference_agreement(self, installed: Installed) -> float | None:
+        """Share of the bundle's reference detections that the engine in this slot reproduces."""
+        if installed.reference_path is None:
+            return None
+        outputs = installed.manifest().outputs
+        try:
+            with self._opened(installed) as engine:
+                return agreement_with_reference(engine, installed.reference_path, outputs)
+        except MienError as error:
+            raise _unusable(f"the engine of {installed.release} does not run", error) from error
+
+    def take_up(self, installed: Installed | None) -> None:
+        """Run this release from the next frame on; the window before ends with the old one."""
+        model = self._loaded(installed) if installed else None
+        try:
+            old = self._pipeline.replace_model(None)
+        except MienError as error:
+            raise _unusable("could not exchange the engine", error) from error
+        if old is not None:
+            self._recorder.close_window(old, forget=True)
+        self._pipeline.replace_model(model)
+        if old is not None:
+            old.engine.close()
+        _log.info("running %s", f"{model.release} {model.precision} on {model.runtime}" if model else "no release")
+
+    def watch(self, policy: ProbePolicy) -> LiveFigures:
+        """Look at live frames for as long as the policy says, longer when they come slowly."""
+        self._cancel.wait(self._settle_s)
+        self._look.take()
+        started_s = time.monotonic()
+        errors_before = self._pipeline.model_errors
+        frames, tally = 0, None
+        while not self._cancel.wait(_STEP_S):
+            passed_s = time.monotonic() - started_s
+            frames = self._look.frames
+            if passed_s >= policy.live_seconds and frames >= policy.min_live_frames:
+                break
+            if passed_s >= policy.live_seconds * _LONGEST_LOOK or self._pipeline.model_errors > errors_before:
+                break
+        tally = self._look.take()
+        latency = tally.latency_ms[:, -1]
+        return LiveFigures(
+            frames=tally.frames,
+            fps=tally.frames / tally.seconds if tally.seconds else 0.0,
+            latency_p95_ms=float(np.percentile(latency, 95)) if len(latency) else None,
+            power_w=mean_power_w(self._power.since(tally.started_at_s)),
+            detections=tally.detections,
+            confidence_mean=tally.confidence_mean,
+        )
+
+    def switched(self) -> None:
+        """The active slot changed."""
+        self._on_switch()
+
+    def _opened(self, installed: Installed) -> Engine:
+        return open_engine(installed.engine_path, installed.record.runtime, threads=self._threads)
+
+    def _loaded(self, installed: Installed) -> LoadedModel:
+        try:
+            manifest = installed.manifest()
+            engine = self._opened(installed)
+        except MienError as error:
+            raise _unusable(f"the engine of {installed.release} cannot be opened", error) from error
+        return LoadedModel.of(manifest, installed.record.precision, installed.record.runtime, engine)
+
+
+def agreement_with_reference(engine: Engine, reference: Path, outputs: OutputSpec) -> float:
+    """Share of all reference detections that the engine reproduces, 0..1; 1 when there are none.
+
+    Raises:
+        MienError: the reference cannot be read, or the engine fails on it.
+    """
+    matched = total = 0
+    for reference_frame in read_reference(reference):
+        frame = reference_frame.frame
+        height, width = frame.shape[:2]
+        found = decode(engine.infer(frame[None]), outputs, Geometry.identity(width, height))
+        hits, wanted = agreement(reference_frame.detections, found)
+        matched, total = matched + hits, total + wanted
+    return matched / total if total else 1.0
+
+
+def _unusable(what: str, error: MienError) -> UpdateFault:
+    return UpdateFault("build_failed", what, found=str(error)[:500], remedy="publish a release that fits this device")

@@ -1,0 +1,194 @@
+"""The fleet's HTTP interface for devices: enrolment, and the signed question whether an identity is still accepted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
+from pydantic import BaseModel, ValidationError
+from typing_extensions import Self
+
+from edge.transport.interface import BrokerAddress
+from edge.transport.signing import signed_headers
+from mien.errors import ConfigError, TrustError, UnavailableError
+
+ENROLL_PATH = "/api/device/v1/enroll"
+SESSION_PATH = "/api/device/v1/session"
+_TIMEOUT_S = 15.0
+
+A = TypeVar("A", bound=BaseModel)
+_FORBIDDEN = frozenset({401, 403})
+_CONFLICT = 409
+_UNPROCESSABLE = 422
+
+
+class BrokerBlock(BaseModel):
+    """The broker as the fleet names it."""
+
+    host: str
+    port: int
+    tls: bool = False
+    username: str | None = None
+    password: str | None = None
+
+    def address(self) -> BrokerAddress:
+        """The same, for a link."""
+        return BrokerAddress(**{name: getattr(self, name) for name in BrokerAddress.__dataclass_fields__})
+
+
+class TufBlock(BaseModel):
+    """Where signed releases are; addresses are relative to the service."""
+
+    root: str
+    """Base64 of the first root metadata: the anchor of all trust in releases."""
+    metadata_url: str
+    targets_url: str
+
+
+class EnrolmentAnswer(BaseModel):
+    """What a device gets for a good token."""
+
+    device_id: str
+    certificate_pem: str
+    ca_pem: str
+    mqtt: BrokerBlock
+    tuf: TufBlock
+
+
+class SessionAnswer(BaseModel):
+    """What an accepted device is told."""
+
+    device_id: str
+    state: str
+    group: str | None = None
+    mqtt: BrokerBlock | None = None
+
+
+class FleetHttp:
+    """Talks to one fleet service.
+
+    Args:
+        base_url: such as ``http://127.0.0.1:8321``.
+        ca_pem: with https, the only authority that is trusted; ``None`` trusts the system's.
+    """
+
+    def __init__(self, base_url: str, *, ca_pem: str | None = None) -> None:
+        self.base_url = checked_url(base_url)
+        self._client = httpx.Client(base_url=self.base_url, timeout=_TIMEOUT_S, verify=tls_context(ca_pem))
+
+    def __enter__(self) -> Self:
+        """Use as a context manager."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def enroll(self, token: str, csr_pem: str, device_id: str | None) -> EnrolmentAnswer:
+        """Ask for a certificate.
+
+        Raises:
+            TrustError: the token was refused.
+            ConfigError: the device id is taken or the request was not understood.
+            UnavailableError: the service did not answer.
+        """
+        body = {"token": token, "csr_pem": csr_pem} | ({"device_id": device_id} if device_id else {})
+        answer = self._asked("POST", ENROLL_PATH, json=body)
+        return _read(EnrolmentAnswer, answer)
+
+    def session(self, key: ec.EllipticCurvePrivateKey, device_id: str) -> SessionAnswer:
+        """Ask whether this device is still accepted.
+
+        Raises:
+            TrustError: it is not: revoked, expired or unknown.
+            UnavailableError: the service did not answer.
+        """
+        headers = signed_headers(key, key_id=device_id, method="GET", path=SESSION_PATH, created=int(time.time()))
+        return _read(SessionAnswer, self._asked("GET", SESSION_PATH, headers=headers))
+
+    def _asked(self, method: str, path: str, **arguments: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
+        try:
+            answer = self._client.request(method, path, **arguments)
+        except httpx.HTTPError as error:
+            raise UnavailableError(
+                f"the fleet service at {self.base_url} did not answer",
+                found=str(error) or type(error).__name__,
+                remedy="check the address and that 'mien fleet serve' runs there",
+            ) from error
+        if answer.status_code in _FORBIDDEN:
+            raise TrustError("the fleet refused this device", **_told(answer)._asdict())
+        if answer.status_code in {_CONFLICT, _UNPROCESSABLE}:
+            told = _told(answer)
+            raise ConfigError(
+                "the fleet did not accept the request", found=told.found, wanted=told.wanted, remedy=told.remedy
+            )
+        if answer.is_error:
+            raise UnavailableError(
+                f"the fleet service at {self.base_url} answered {answer.status_code}", found=answer.text[:200]
+            )
+        return answer
+
+
+def checked_url(url: str) -> str:
+    """A service address without a slash at its end.
+
+    Raises:
+        ConfigError: not an http or https address.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ConfigError(f"'{url}' is no address of a fleet service", wanted="http://HOST:PORT or https://HOST:PORT")
+    return url.rstrip("/")
+
+
+def tls_context(ca_pem: str | None) -> Any:  # noqa: ANN401 - what httpx takes
+    """Trust this authority alone, or the system's when there is none."""
+    if ca_pem is None:
+        return True
+    import ssl
+
+    return ssl.create_default_context(cadata=ca_pem)
+
+
+class _Told(NamedTuple):
+    found: str
+    wanted: str
+    remedy: str
+
+
+def _told(answer: httpx.Response) -> _Told:
+    try:
+        body: Any = answer.json()
+    except ValueError:
+        body = {}
+    if not isinstance(body, Mapping):
+        body = {}
+    what, found = str(body.get("what") or ""), str(body.get("found") or "")
+    told = "; ".join(part for part in (what, found) if part)
+    return _Told(
+        found=told or f"status {answer.status_code}",
+        wanted=str(body.get("wanted") or ""),
+        remedy=str(body.get("remedy") or "ask the fleet's operator for a new token"),
+    )
+
+
+def _read(model: type[A], answer: httpx.Response) -> A:
+    try:
+        return model.model_validate_json(answer.content)
+    except ValidationError as error:
+        raise UnavailableError(
+            f"the answer of {answer.request.url} is not a fleet's",
+            found=f"{error.error_count()} faults, the first: {error.errors()[0]['msg']}",
+            remedy="check the address, and that device and fleet run the same version of mien",
+        ) from error

@@ -1,0 +1,110 @@
+"""MQTT 5 with paho: session kept over reconnects, last will, reconnection with growing pauses and jitter."""
+
+from __future__ import annotations
+
+import logging
+import random
+from typing import Any
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edge.transport.interface import BrokerAddress, LinkEvents, TlsFiles
+
+_log = logging.getLogger(__name__)
+
+_KEEPALIVE_S = 30
+_SESSION_EXPIRY_S = 3600
+_LONGEST_PAUSE_S = 60
+
+
+class MqttLink:
+    """One device's connection.
+
+    Args:
+        client_id: the device id.
+        address: the broker.
+        tls: files for mutual TLS; used when the address says TLS.
+        will: topic and payload which the broker publishes, retained, when the device vanishes.
+    """
+
+    def __init__(
+        self, client_id: str, address: BrokerAddress, *, tls: TlsFiles | None, will: tuple[str, bytes]
+    ) -> None:
+        self._events: LinkEvents | None = None
+        self._refusals = 0
+        self._was_accepted = False
+        self._client = Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
+        self._client.will_set(will[0], will[1], qos=1, retain=True)
+        if address.tls and tls is not None:
+            self._client.tls_set(str(tls.ca), str(tls.certificate), str(tls.key))
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_message = self._on_message
+        self._client.on_publish = self._on_publish
+        self._pause_anew()
+        self.readdress(address)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the broker has accepted us."""
+        return bool(self._client.is_connected())
+
+    def start(self, events: LinkEvents) -> None:
+        """Begin connecting."""
+        self._events = events
+        self._client.loop_start()
+
+    def subscribe(self, topic: str) -> None:
+        """Ask for a topic, QoS 1."""
+        self._client.subscribe(topic, qos=1)
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int:
+        """Send with QoS 1; paho sends it again by itself after a reconnection."""
+        return int(self._client.publish(topic, payload, qos=1, retain=retain).mid)
+
+    def readdress(self, address: BrokerAddress) -> None:
+        """Use another address or password from the next connection on."""
+        if address.username is not None:
+            self._client.username_pw_set(address.username, address.password)
+        session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        session.SessionExpiryInterval = _SESSION_EXPIRY_S
+        self._client.connect_async(
+            address.host, address.port, keepalive=_KEEPALIVE_S, clean_start=False, properties=session
+        )
+
+    def close(self) -> None:
+        """Disconnect; waits for the thread."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _pause_anew(self) -> None:
+        self._client.reconnect_delay_set(random.uniform(0.5, 1.5), _LONGEST_PAUSE_S)  # type: ignore[arg-type]  # noqa: S311
+
+    def _on_connect(self, _client: Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:  # noqa: ANN401
+        if reason.is_failure:
+            return  # the disconnection that follows counts it
+        self._was_accepted, self._refusals = True, 0
+        self._pause_anew()
+        if self._events is not None:
+            self._events.connected()
+
+    def _on_disconnect(self, _client: Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:  # noqa: ANN401
+        accepted, self._was_accepted = self._was_accepted, False
+        if accepted:
+            _log.warning("the broker is gone (%s); connecting again", reason)
+            return
+        self._refusals += 1
+        if self._events is not None:
+            self._events.refused(self._refusals, str(reason))
+
+    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:  # noqa: ANN401
+        if self._events is not None:
+            self._events.received(message.topic, bytes(message.payload))
+
+    def _on_publish(self, _client: Client, _data: Any, ticket: int, reason: ReasonCode, _properties: Any) -> None:  # noqa: ANN401
+        if self._events is not None:
+            self._events.acknowledged(ticket, accepted=not reason.is_failure)

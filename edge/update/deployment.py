@@ -1,0 +1,107 @@
+"""One deployment under way: its record, its reports, its time.
+
+Every change of state goes through the lifecycle's table, then to the disk, then to the fleet, in this order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from edge.update.interface import Reporter, UpdateFault
+from edge.update.journal import Journal, UpdateRecord
+from mien.lifecycle import TERMINAL, UpdateEvent, UpdateState, advance
+from mien.messages import UpdateReport
+
+
+class Deployment:
+    """A deployment that can be killed at any point.
+
+    Args:
+        record: where it stands.
+        journal: where that is kept.
+        reporter: who is told.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self, record: UpdateRecord, *, journal: Journal, reporter: Reporter, clock: Callable[[], float]
+    ) -> None:
+        self.record = record
+        self._journal = journal
+        self._reporter = reporter
+        self._clock = clock
+        self._reported_percent = 0.0
+
+    @property
+    def state(self) -> UpdateState:
+        """Where it stands."""
+        return self.record.state
+
+    def note(self, **changes: Any) -> None:  # noqa: ANN401 - fields of the record
+        """Keep a change of the record that is no change of state."""
+        self.record = self.record.model_copy(update=changes)
+        self._journal.write(self.record)
+
+    def move(self, event: UpdateEvent, *, quietly: bool = False, **changes: Any) -> None:  # noqa: ANN401
+        """Take a step of the lifecycle, keep it and report it.
+
+        Raises:
+            InternalError: the present state does not know the event.
+        """
+        state = advance(self.state, event)
+        self._reported_percent = 0.0
+        self.note(state=state, **changes)
+        if not quietly or state in TERMINAL:
+            self.report()
+
+    def progress(self, percent: float, *, step: float = 10.0) -> None:
+        """Report progress within a state, every ``step`` percent."""
+        if percent >= self._reported_percent + step:
+            self._reported_percent = percent - percent % step
+            self.report(percent=min(self._reported_percent, 100.0))
+
+    def fault(self, event: UpdateEvent, fault: UpdateFault) -> None:
+        """Take the step that a fault makes necessary, with its code and words."""
+        text = "; ".join(part for part in (fault.what, fault.found and f"found: {fault.found}") if part)
+        self.move(event, error_code=fault.code, message=text[:1000], remedy=fault.remedy[:500] or None)
+
+    def report(self, *, percent: float | None = None) -> None:
+        """Tell the fleet how it stands, with a number that always rises."""
+        self.note(sequence=self.record.sequence + 1)
+        record = self.record
+        self._reporter.report(
+            UpdateReport(
+                deployment_id=record.desired.deployment_id,
+                release=record.desired.release,
+                sequence=record.sequence,
+                state=record.state,
+                percent=percent,
+                error_code=record.error_code,
+                message=record.message,
+                remedy=record.remedy,
+                probe=record.probe,
+                built_engine=record.built,
+                at=self._clock(),
+            )
+        )
+        if record.state in TERMINAL:
+            self.note(reported_end=True)
+
+    def check_time(self) -> None:
+        """Raise when the deployment's time is up.
+
+        Raises:
+            UpdateFault: ``timed_out``.
+        """
+        if self.seconds_left() <= 0:
+            raise UpdateFault(
+                "timed_out",
+                f"the deployment did not end within {self.record.desired.timeout_s:g} s",
+                found=f"it stopped while {self.state}",
+                remedy="give the rollout a longer timeout_s, or look at the device's network",
+            )
+
+    def seconds_left(self) -> float:
+        """Time until the deployment is given up."""
+        return self.record.started_at + self.record.desired.timeout_s - self._clock()

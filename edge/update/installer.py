@@ -1,0 +1,214 @@
+"""Brings a signed release into the free slot: manifest, choice of variant, room on the disk, download, check, engine.
+
+Touches nothing but the free slot. The active release runs on meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.update.deployment import Deployment
+from edge.update.interface import Device, ReleaseSource, SignedFile, UpdateFault
+from edge.update.slots import Installed, SlotRecord, SlotStore
+from mien.errors import BundleError
+from mien.files import sha256_of, write_bytes
+from mien.lifecycle import UpdateEvent
+from mien.release import (
+    MANIFEST,
+    REFERENCE,
+    BuildEngine,
+    FileEntry,
+    LoadEngine,
+    Manifest,
+    Refusal,
+    Variant,
+    VariantPolicy,
+    choose_variant,
+    parse_manifest,
+)
+
+_ENGINE_ROOM = 3
+"""Room kept for an engine, in sizes of its model: an FP16 model run on a CPU becomes FP32, and then there is slack."""
+_SPARE_BYTES = 32 << 20
+
+
+class UpdateCancelled(Exception):  # noqa: N818 - the device shuts down; no fault
+    """The agent stops; the deployment goes on at its next start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    content: bytes
+    manifest: Manifest
+    manifest_sha256: str
+    choice: LoadEngine | BuildEngine
+    entries: tuple[Variant | FileEntry, ...]
+
+
+class Installer:
+    """Fills the free slot.
+
+    Args:
+        slots: the slots.
+        source: signed releases.
+        device: builds engines and knows the machine.
+        policy: which variants this site takes.
+        cancel: set when the agent stops.
+    """
+
+    def __init__(
+        self, slots: SlotStore, source: ReleaseSource, device: Device, policy: VariantPolicy, cancel: threading.Event
+    ) -> None:
+        self._slots = slots
+        self._source = source
+        self._device = device
+        self._policy = policy
+        self._cancel = cancel
+
+    def bring(self, deployment: Deployment) -> Installed:
+        """Download, check and build, through ``downloading``, ``verifying`` and ``building``.
+
+        Raises:
+            UpdateFault: any step failed; the active slot is as it was.
+            UpdateCancelled: the agent stops.
+        """
+        plan = self._planned(deployment)
+        staging = self._slots.staging(plan.manifest_sha256)
+        self._download(deployment, plan, staging)
+        deployment.move(UpdateEvent.DOWNLOADED)
+        slot = self._slots.free()
+        folder = self._slots.empty(slot)
+        deployment.note(target_slot=slot)
+        for entry in plan.entries:
+            _check_bytes(staging / entry.path, entry)
+            (folder / entry.path).parent.mkdir(parents=True, exist_ok=True)
+            (staging / entry.path).replace(folder / entry.path)
+        write_bytes(folder / MANIFEST, plan.content)
+        deployment.move(UpdateEvent.VERIFIED)
+        deployment.check_time()
+        variant, built = plan.choice.variant, isinstance(plan.choice, BuildEngine)
+        engine = folder / variant.path
+        if built:
+            engine = self._device.build(folder / variant.path, folder / "engine", plan.choice.runtime)
+        deployment.check_time()
+        deployment.note(built=built)
+        return self._slots.fill(
+            slot,
+            SlotRecord(
+                release=plan.manifest.ref,
+                manifest_sha256=plan.manifest_sha256,
+                variant=variant.path,
+                precision=variant.precision,
+                runtime=plan.choice.runtime,
+                engine=engine.relative_to(folder).as_posix(),
+                engine_sha256=sha256_of(engine),
+                built=built,
+                hardware_class=self._device.facts().hardware_class(),
+            ),
+        )
+
+    def _planned(self, deployment: Deployment) -> _Plan:
+        desired = deployment.record.desired
+        content, signed_sha256 = self._source.manifest(desired.release)
+        if signed_sha256 != desired.manifest_sha256:
+            raise UpdateFault(
+                "manifest_mismatch",
+                f"the signed manifest of {desired.release} is not the one this deployment means",
+                found=signed_sha256,
+                wanted=desired.manifest_sha256,
+                remedy="create the rollout again from the published release",
+            )
+        manifest = _parsed(content, desired.release)
+        choice = choose_variant(manifest, self._device.facts(), self._policy)
+        if isinstance(choice, Refusal):
+            raise UpdateFault(
+                "incompatible",
+                f"no variant of {desired.release} fits this device",
+                found=" | ".join(choice.reasons),
+                remedy="pack a variant for this device: mien optimize run",
+            )
+        references = [entry for entry in manifest.files if entry.path == REFERENCE]
+        wanted: list[Variant | FileEntry] = [choice.variant, *references]
+        for entry in wanted:
+            _check_signed(entry, self._source.describe(desired.release, entry.path))
+        self._check_room(choice, wanted)
+        return _Plan(
+            content=content,
+            manifest=manifest,
+            manifest_sha256=signed_sha256,
+            choice=choice,
+            entries=tuple(wanted),
+        )
+
+    def _check_room(self, choice: LoadEngine | BuildEngine, wanted: list[Variant | FileEntry]) -> None:
+        download = 2 * sum(entry.size_bytes for entry in wanted)
+        engine = _ENGINE_ROOM * choice.variant.size_bytes if isinstance(choice, BuildEngine) else 0
+        needed, free = download + engine + _SPARE_BYTES, self._device.free_bytes()
+        if free < needed:
+            raise UpdateFault(
+                "no_space",
+                "too little room on the disk for the release",
+                found=f"{free >> 20} MiB free",
+                wanted=f"{needed >> 20} MiB",
+                remedy="free some space on the device, then deploy again",
+            )
+
+    def _download(self, deployment: Deployment, plan: _Plan, folder: Path) -> None:
+        total = sum(entry.size_bytes for entry in plan.entries) or 1
+        arrived = 0
+
+        def on_bytes(count: int) -> None:
+            nonlocal arrived
+            arrived += count
+            if self._cancel.is_set():
+                raise UpdateCancelled
+            deployment.check_time()
+            deployment.progress(100.0 * min(arrived / total, 1.0))
+
+        for entry in plan.entries:
+            path = folder / entry.path
+            if path.is_file() and path.stat().st_size == entry.size_bytes and sha256_of(path) == entry.sha256:
+                arrived += entry.size_bytes
+                continue
+            self._source.fetch(plan.manifest.ref, entry.path, path, on_bytes)
+
+
+def _parsed(content: bytes, release: object) -> Manifest:
+    try:
+        manifest = parse_manifest(content, source=f"the manifest of {release}")
+    except BundleError as error:
+        raise UpdateFault("manifest_mismatch", error.what, found=error.found, remedy=error.remedy) from error
+    if str(manifest.ref) != str(release):
+        raise UpdateFault(
+            "manifest_mismatch",
+            f"the manifest of {release} speaks of another release",
+            found=str(manifest.ref),
+            wanted=str(release),
+            remedy="publish the release again",
+        )
+    return manifest
+
+
+def _check_signed(entry: Variant | FileEntry, signed: SignedFile) -> None:
+    if (entry.sha256, entry.size_bytes) != (signed.sha256, signed.size_bytes):
+        raise UpdateFault(
+            "manifest_mismatch",
+            f"the manifest and the signed metadata disagree about {entry.path}",
+            found=f"signed {signed.sha256[:16]}…, {signed.size_bytes} bytes",
+            wanted=f"manifest {entry.sha256[:16]}…, {entry.size_bytes} bytes",
+            remedy="publish the release again",
+        )
+
+
+def _check_bytes(path: Path, entry: Variant | FileEntry) -> None:
+    found = sha256_of(path)
+    if path.stat().st_size != entry.size_bytes or found != entry.sha256:
+        raise UpdateFault(
+            "hash_mismatch",
+            f"{entry.path} is not what its manifest says",
+            found=found,
+            wanted=entry.sha256,
+            remedy="do not install; publish the release again",
+        )

@@ -1,0 +1,149 @@
+"""What the update needs of the world: a trusted source of releases, and the running device.
+
+Rules for implementations: a failure is an :class:`UpdateFault` with a code which the fleet knows; nothing else is
+raised for what may happen in the field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from edge.update.probe import LiveFigures
+from edge.update.slots import Installed
+from mien.errors import MienError
+from mien.facts import DeviceFacts
+from mien.messages import ProbePolicy, UpdateReport
+from mien.release import ReleaseRef, Runtime
+
+ERROR_CODES = {
+    "network": "the fleet could not be reached, or the download did not end",
+    "expired_metadata": "signed metadata has expired (a frozen or forgotten repository)",
+    "rollback_attack": "signed metadata is older than what this device has seen",
+    "bad_signature": "signed metadata does not carry enough valid signatures",
+    "hash_mismatch": "bytes are not those that were signed",
+    "not_signed": "the release is not among the signed ones",
+    "manifest_mismatch": "the signed manifest is not the one that the deployment means, or contradicts its files",
+    "incompatible": "no variant of the release fits this device",
+    "known_bad": "this device took the release back before",
+    "no_space": "too little room on the disk",
+    "build_failed": "the engine could not be built or opened",
+    "probe_failed": "the new engine did not show what it must",
+    "timed_out": "the deployment's time was up",
+    "interrupted": "the device was restarted too often while updating",
+    "rollback_failed": "the release before could not be taken up again",
+    "internal": "a fault of the agent",
+}
+"""Every code that a report may carry, and what it means."""
+
+REFUSED_CODES = frozenset(
+    {
+        "expired_metadata",
+        "rollback_attack",
+        "bad_signature",
+        "hash_mismatch",
+        "not_signed",
+        "manifest_mismatch",
+        "incompatible",
+        "known_bad",
+    }
+)
+"""Codes that end in ``rejected``: trying again will not help; the others end in ``failed``."""
+
+
+class UpdateFault(MienError):  # noqa: N818 - the field's word; every update ends well or in a fault
+    """A step of an update failed, for a reason which has a code."""
+
+    def __init__(self, code: str, what: str, *, found: str = "", wanted: str = "", remedy: str = "") -> None:
+        super().__init__(what, found=found, wanted=wanted, remedy=remedy)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedFile:
+    """A file as the signed metadata describes it."""
+
+    path: str
+    """Inside the bundle."""
+    size_bytes: int
+    sha256: str
+
+
+class ReleaseSource(Protocol):
+    """Releases whose signatures were checked."""
+
+    def manifest(self, release: ReleaseRef) -> tuple[bytes, str]:
+        """A release's manifest and its signed SHA-256.
+
+        Raises:
+            UpdateFault: not signed, not trusted, or not reachable.
+        """
+
+    def describe(self, release: ReleaseRef, path: str) -> SignedFile:
+        """What is signed about a file.
+
+        Raises:
+            UpdateFault: the file is not signed.
+        """
+
+    def fetch(self, release: ReleaseRef, path: str, to: Path, on_bytes: Callable[[int], None]) -> None:
+        """Bring a file, checked against the signed length and hash. What arrived survives a kill.
+
+        Raises:
+            UpdateFault: as above, or other bytes than signed.
+        """
+
+    def forget(self) -> None:
+        """Delete unfinished downloads."""
+
+
+class Device(Protocol):
+    """The running device, as the update sees it."""
+
+    def facts(self) -> DeviceFacts:
+        """What this device is."""
+
+    def free_bytes(self) -> int:
+        """Room on the disk that holds the slots."""
+
+    def build(self, model: Path, folder: Path, runtime: Runtime) -> Path:
+        """Build an engine from a portable model into ``folder``.
+
+        Raises:
+            UpdateFault: ``build_failed``.
+        """
+
+    def figures(self) -> LiveFigures | None:
+        """The running release's last figures; ``None`` when nothing ran."""
+
+    def reference_agreement(self, installed: Installed) -> float | None:
+        """Share of the bundle's reference detections that this engine reproduces here; ``None`` without reference.
+
+        Raises:
+            UpdateFault: ``build_failed``: the engine cannot be opened or run.
+        """
+
+    def take_up(self, installed: Installed | None) -> None:
+        """Run this release from the next frame on, or none.
+
+        Raises:
+            UpdateFault: ``build_failed``: the engine cannot be opened.
+        """
+
+    def watch(self, policy: ProbePolicy) -> LiveFigures:
+        """Look at live frames of the release that was taken up."""
+
+    def switched(self) -> None:
+        """The active slot changed: tell whoever shows it."""
+
+
+class Reporter(Protocol):
+    """Carries reports to the fleet."""
+
+    def report(self, report: UpdateReport) -> None:
+        """Hand over a report; it is kept until the fleet has it."""
+
+    def event(self, kind: str, severity: str, message: str, details: Sequence[tuple[str, str]] = ()) -> None:
+        """Hand over something a person may want to know."""

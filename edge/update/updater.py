@@ -1,0 +1,308 @@
+"""The update from a desired release to its end, and what a start finds left of one.
+
+Decides the order of steps; the lifecycle's table (:mod:`mien.lifecycle`) decides which steps there are. Runs on one
+thread. A kill at any point is survived: :meth:`Updater.recover` takes the journal and the slots as they are.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from edge.update.deployment import Deployment
+from edge.update.installer import Installer
+from edge.update.interface import REFUSED_CODES, Device, ReleaseSource, Reporter, UpdateFault
+from edge.update.journal import Journal, NextStep, UpdateRecord, next_step
+from edge.update.probe import LiveFigures, ReferenceLook, judge
+from edge.update.slots import Installed, SlotStore
+from mien.errors import BundleError, MienError
+from mien.files import sha256_of
+from mien.lifecycle import TERMINAL, UpdateEvent, UpdateState, advance
+from mien.messages import Desired
+from mien.release import VariantPolicy
+
+_log = logging.getLogger(__name__)
+
+_E = UpdateEvent
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 30.0
+_BEFORE_SWITCH = frozenset({UpdateState.IDLE, UpdateState.DOWNLOADING, UpdateState.VERIFYING, UpdateState.BUILDING})
+
+
+class Updater:
+    """Works off deployments, one at a time.
+
+    Args:
+        slots: the slots.
+        journal: the durable record.
+        source: signed releases.
+        device: the running device.
+        reporter: the way to the fleet.
+        policy: which variants this site takes.
+        latency_slack_ms: see :func:`edge.update.probe.judge`.
+        clock: Unix seconds.
+        cancel: set when the agent stops.
+    """
+
+    def __init__(  # noqa: PLR0913 - ports, all of them
+        self,
+        *,
+        slots: SlotStore,
+        journal: Journal,
+        source: ReleaseSource,
+        device: Device,
+        reporter: Reporter,
+        policy: VariantPolicy | None = None,
+        latency_slack_ms: float = 0.0,
+        clock: Callable[[], float] = time.time,
+        cancel: threading.Event | None = None,
+    ) -> None:
+        self._slots = slots
+        self._journal = journal
+        self._source = source
+        self._device = device
+        self._reporter = reporter
+        self._latency_slack_ms = latency_slack_ms
+        self._clock = clock
+        self._cancel = cancel or threading.Event()
+        self._installer = Installer(slots, source, device, policy or VariantPolicy(), self._cancel)
+
+    def recover(self) -> None:
+        """Finish what a kill or a power cut left, and take up the active release."""
+        record = self._journal.read()
+        step = next_step(record)
+        if record is None or step is NextStep.NOTHING:
+            self._take_up_active()
+            return
+        _log.info("deployment %s was left in state %s: %s", record.desired.deployment_id, record.state, step.value)
+        deployment = self._deployment(record)
+        if step is NextStep.REPORT:
+            deployment.report()
+        elif step is NextStep.ROLL_BACK:
+            self._roll_back(deployment, _interrupted("the device died while the new release was tried"))
+            return
+        elif step is NextStep.PROBE:
+            self._resume_probe(deployment)
+            return
+        self._take_up_active()
+        if step is NextStep.GIVE_UP:
+            deployment.fault(_E.ERROR, _interrupted("the device was restarted too often while updating"))
+        elif step is NextStep.BEGIN_AGAIN:
+            self._begin(record.desired, record)
+
+    def handle(self, desired: Desired) -> None:
+        """Bring the device to the desired release; returns at the deployment's end."""
+        last = self._journal.read()
+        if last is not None and last.desired.deployment_id == desired.deployment_id and last.state in TERMINAL:
+            return
+        self._begin(desired, last)
+
+    def _begin(self, desired: Desired, last: UpdateRecord | None) -> None:
+        again = last is not None and last.desired.deployment_id == desired.deployment_id
+        if last is not None and last.state in TERMINAL:
+            advance(last.state, _E.SETTLED)
+        active = self._slots.active()
+        deployment = self._deployment(
+            UpdateRecord(
+                desired=desired,
+                sequence=last.sequence if last and again else 0,
+                attempts=last.attempts + 1 if last and again else 1,
+                started_at=last.started_at if last and again else self._clock(),
+                previous=active.release if active else None,
+            )
+        )
+        try:
+            self._work(deployment, active)
+        except UpdateFault as fault:
+            self._end_in_fault(deployment, fault)
+        except MienError as error:
+            _log.exception("the update failed unexpectedly")
+            self._end_in_fault(deployment, UpdateFault("internal", error.what, found=error.found, remedy=error.remedy))
+        if deployment.state in TERMINAL:
+            self._source.forget()
+            self._slots.clear_staging()
+
+    def _work(self, deployment: Deployment, active: Installed | None) -> None:
+        desired = deployment.record.desired
+        if desired.manifest_sha256 in self._journal.known_bad().releases:
+            raise UpdateFault(
+                "known_bad",
+                f"{desired.release} was taken back by this device before",
+                remedy="publish a new version",
+            )
+        if active is not None and active.record.manifest_sha256 == desired.manifest_sha256:
+            self._already_there(deployment)
+            return
+        before = self._device.figures()
+        deployment.move(_E.ACCEPTED)
+        local = self._local(desired)
+        if local is not None:
+            deployment.note(target_slot=local.slot)
+            for event in (_E.DOWNLOADED, _E.VERIFIED):
+                deployment.move(event)
+            installed = local
+        else:
+            installed = self._patiently(deployment)
+        deployment.move(_E.BUILT, target_slot=installed.slot)
+        self._slots.switch(installed.slot)
+        deployment.move(_E.SWITCHED)
+        self._probe(deployment, installed, before)
+
+    def _already_there(self, deployment: Deployment) -> None:
+        for event in (_E.ACCEPTED, _E.DOWNLOADED, _E.VERIFIED, _E.BUILT, _E.SWITCHED, _E.PROBE_PASSED):
+            deployment.move(event, quietly=True)
+
+    def _local(self, desired: Desired) -> Installed | None:
+        slot = self._slots.read(self._slots.free())
+        if slot is None or slot.record.manifest_sha256 != desired.manifest_sha256:
+            return None
+        if slot.record.hardware_class != self._device.facts().hardware_class():
+            return None
+        try:
+            slot.verify()
+        except BundleError as error:
+            _log.warning("the local slot cannot be used: %s", error)
+            return None
+        return slot
+
+    def _patiently(self, deployment: Deployment) -> Installed:
+        """Bring the release; while the network fails, wait and go on until the deployment's time is up."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                return self._installer.bring(deployment)
+            except UpdateFault as fault:
+                if fault.code != "network" or deployment.seconds_left() <= pause_s:
+                    raise
+                _log.warning("%s; trying again in %g s", fault, pause_s)
+            if self._cancel.wait(pause_s):
+                return self._installer.bring(deployment)  # sees the cancellation by itself
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    def _probe(self, deployment: Deployment, installed: Installed, before: LiveFigures | None) -> None:
+        desired = deployment.record.desired
+        deployment.note(probes=deployment.record.probes + 1)
+        agreement = self._device.reference_agreement(installed)
+        recorded = installed.variant().reference_agreement
+        look = None
+        if agreement is not None:
+            look = ReferenceLook(agreement=agreement, recorded=1.0 if recorded is None else recorded)
+        result = judge(desired.probe, look, None, None)
+        if look is None or result.passed:
+            self._device.take_up(installed)
+            live = None if desired.rollback and look is not None else self._device.watch(desired.probe)
+            compare = None if desired.rollback else before
+            result = judge(desired.probe, look, live, compare, latency_slack_ms=self._latency_slack_ms)
+        deployment.note(probe=result)
+        if not result.passed:
+            raise UpdateFault(
+                "probe_failed",
+                f"{installed.release} did not pass its probe",
+                found="; ".join(result.reasons),
+                remedy="look at the release: mien fleet rollout explain",
+            )
+        deployment.move(_E.PROBE_PASSED)
+        if desired.rollback:
+            self._slots.drop_fallback()
+        self._device.switched()
+
+    def _resume_probe(self, deployment: Deployment) -> None:
+        slot = deployment.record.target_slot
+        installed = self._slots.read(slot) if slot else None
+        if installed is None:
+            self._roll_back(deployment, _interrupted("the new release is no longer whole in its slot"))
+            return
+        try:
+            self._slots.switch(installed.slot)
+            if deployment.state is UpdateState.INSTALLING:
+                deployment.move(_E.SWITCHED)
+            self._probe(deployment, installed, None)
+        except UpdateFault as fault:
+            self._end_in_fault(deployment, fault)
+
+    def _end_in_fault(self, deployment: Deployment, fault: UpdateFault) -> None:
+        _log.warning("deployment %s: %s", deployment.record.desired.deployment_id, fault)
+        if deployment.state in TERMINAL:
+            return
+        if deployment.state not in _BEFORE_SWITCH:
+            self._roll_back(deployment, fault)
+        elif fault.code in REFUSED_CODES and deployment.state is not UpdateState.BUILDING:
+            deployment.fault(_E.REFUSED, fault)
+        else:
+            if deployment.state is UpdateState.IDLE:
+                deployment.move(_E.ACCEPTED, quietly=True)
+            deployment.fault(_E.ERROR, fault)
+
+    def _roll_back(self, deployment: Deployment, fault: UpdateFault) -> None:
+        desired, bad = deployment.record.desired, deployment.record.target_slot or self._slots.free()
+        if deployment.state is not UpdateState.ROLLING_BACK:
+            probing = deployment.state is UpdateState.PROBING and fault.code == "probe_failed"
+            deployment.fault(_E.PROBE_FAILED if probing else _E.ERROR, fault)
+        if not desired.rollback:
+            self._journal.condemn(desired.release, desired.manifest_sha256)
+        active = self._slots.switch_back(bad)
+        try:
+            self._device.take_up(active)
+        except UpdateFault as second:
+            deployment.fault(
+                _E.ERROR, UpdateFault("rollback_failed", second.what, found=second.found, remedy=second.remedy)
+            )
+            return
+        finally:
+            self._device.switched()
+        deployment.move(_E.RESTORED)
+        back_to = str(active.release) if active else "none: it was the first"
+        self._reporter.event(
+            "rolled_back",
+            "error",
+            f"{desired.release} was taken back: {deployment.record.message or fault.what}"[:500],
+            (("release", str(desired.release)), ("active", back_to)),
+        )
+
+    def _take_up_active(self) -> None:
+        active = self._slots.active()
+        if active is None:
+            return
+        try:
+            active.verify()
+            self._device.take_up(self._for_this_machine(active))
+        except (UpdateFault, BundleError) as error:
+            _log.error("the active release %s cannot run: %s", active.release, error)
+            self._reporter.event("engine_unusable", "error", f"{active.release}: {error}"[:500])
+            self._fall_back(active)
+        self._device.switched()
+
+    def _for_this_machine(self, installed: Installed) -> Installed:
+        """The same release with an engine for the runtime that is installed now."""
+        record, hardware_class = installed.record, self._device.facts().hardware_class()
+        if record.hardware_class == hardware_class or not record.built:
+            return installed
+        _log.info("the runtime changed; building the engine of %s again", installed.release)
+        engine = self._device.build(installed.folder / record.variant, installed.folder / "engine", record.runtime)
+        renewed = record.model_copy(
+            update={
+                "engine": engine.relative_to(installed.folder).as_posix(),
+                "engine_sha256": sha256_of(engine),
+                "hardware_class": hardware_class,
+            }
+        )
+        return self._slots.fill(installed.slot, renewed)
+
+    def _fall_back(self, broken: Installed) -> None:
+        fallback = self._slots.switch_back(broken.slot)
+        if fallback is None:
+            return
+        try:
+            fallback.verify()
+            self._device.take_up(self._for_this_machine(fallback))
+        except (UpdateFault, BundleError) as error:
+            _log.error("the fallback %s cannot run either: %s", fallback.release, error)
+
+    def _deployment(self, record: UpdateRecord) -> Deployment:
+        return Deployment(record, journal=self._journal, reporter=self._reporter, clock=self._clock)
+
+
+def _interrupted(what: str) -> UpdateFault:
+    return UpdateFault("interrupted", what, remedy="look at the device's log and power supply")
