@@ -1,8 +1,8 @@
 """Makes torch, torchvision and ultralytics ready in this process: quiet, private, without look-ups on the network.
 
 Call :func:`prepare` before ultralytics is imported. It also mends one known mismatch: torchvision's wheels are built
-for CUDA, and on a CPU-only torch ``import torchvision`` fails with "operator torchvision::nms does not exist". Then, and
-only then, ``nms`` is declared and carried out in numpy. Where torchvision's own operators load, nothing is touched.
+for CUDA, and on a CPU-only torch ``import torchvision`` fails with "operator torchvision::nms does not exist". Then,
+and only then, ``nms`` is declared and carried out in numpy. Where torchvision's own operators load, nothing is touched.
 """
 
 from __future__ import annotations

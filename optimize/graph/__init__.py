@@ -1,0 +1,1 @@
+"""The self-contained graph: letterboxed bytes in, the best K boxes out."""

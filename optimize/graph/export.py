@@ -1,0 +1,120 @@
+"""Weights to the portable FP32 graph. Leaves other precisions to ``optimize.quantize``."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from edge.engine.interface import INPUT, OUTPUTS, PRECISION_KEY
+from mien.console import SILENT, Progress
+from mien.errors import ConfigError, InternalError
+from mien.files import write_bytes
+from optimize.graph.metadata import set_metadata
+from optimize.graph.structure import name_all
+from optimize.graph.weights import Weights
+
+OPSET = 17
+"""The newest that TensorRT 8.5 (JetPack 5.1) reads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphSpec:
+    """What the graph takes and gives."""
+
+    height: int
+    width: int
+    top_k: int
+
+
+def graph_spec(weights: Weights, size: str | None, top_k: int) -> GraphSpec:
+    """Read an image size: ``N``, ``HEIGHTxWIDTH``, or none for the training size.
+
+    Raises:
+        ConfigError: not such a size, or no multiple of the model's stride.
+    """
+    text = size or str(weights.trained_size)
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdigit() for part in parts):  # noqa: PLR2004
+        raise ConfigError("no such image size", found=text, wanted="a side such as 640, or HEIGHTxWIDTH such as 384x640")
+    height, width = int(parts[0]), int(parts[-1])
+    if not height or not width or height % weights.stride or width % weights.stride:
+        raise ConfigError(
+            "the model cannot take this image size",
+            found=f"{height}x{width}",
+            wanted=f"multiples of {weights.stride}",
+            remedy=f"try {_next(height, weights.stride)}x{_next(width, weights.stride)}",
+        )
+    if top_k < 1:
+        raise ConfigError("a graph gives at least one box", found=f"top-k {top_k}", wanted="1 or more")
+    anchors = sum((height // int(stride)) * (width // int(stride)) for stride in weights.model.stride)
+    return GraphSpec(height=height, width=width, top_k=min(top_k, anchors))
+
+
+def export_fp32(weights: Weights, spec: GraphSpec, out: Path, *, progress: Progress = SILENT) -> Path:
+    """Write the self-contained FP32 graph.
+
+    Raises:
+        UnavailableError: the disk is full or read-only.
+    """
+    progress.start("export", 3)
+    model = _traced(weights, spec)
+    progress.advance()
+    model = _simplified(model)
+    name_all(model.graph)
+    set_metadata(model, _metadata(weights, spec))
+    onnx.checker.check_model(model, full_check=True)
+    progress.advance()
+    write_bytes(out, model.SerializeToString())
+    progress.advance()
+    return out
+
+
+def _traced(weights: Weights, spec: GraphSpec) -> onnx.ModelProto:
+    import torch
+
+    from optimize.graph.module import compact_detector
+
+    detector = compact_detector(weights.model, height=spec.height, width=spec.width, top_k=spec.top_k)
+    frames = torch.zeros((1, spec.height, spec.width, 3), dtype=torch.uint8)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer's notes on shapes, which are fixed here
+        torch.onnx.export(
+            detector,
+            (frames,),
+            buffer,
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            opset_version=OPSET,
+            do_constant_folding=True,
+            dynamo=False,
+        )
+    return onnx.load_model_from_string(buffer.getvalue())
+
+
+def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
+    import onnxslim
+
+    slim = onnxslim.slim(model)
+    if not isinstance(slim, onnx.ModelProto):
+        raise InternalError("onnxslim gave no graph", found=type(slim).__name__)
+    return slim
+
+
+def _metadata(weights: Weights, spec: GraphSpec) -> dict[str, str]:
+    return {
+        PRECISION_KEY: "fp32",
+        "mien.labels": "\n".join(weights.names),
+        "mien.input": f"uint8 NHWC bgr letterboxed {spec.height}x{spec.width}",
+        "mien.outputs": f"boxes xyxy, scores, classes; top {spec.top_k}",
+        "mien.weights_sha256": weights.sha256,
+        "licence": "AGPL-3.0-or-later",
+    }
+
+
+def _next(length: int, stride: int) -> int:
+    return max(1, -(-length // stride)) * stride
