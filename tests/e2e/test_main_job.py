@@ -1,0 +1,116 @@
+"""The whole way once, small: real training, bundles, broker, signatures, devices, and a bad release taken back."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start_demo(out, **options):
+    command = [sys.executable, "-m", "mien", "demo", "--once", "--profile", "small", "--out", str(out)]
+    command += ["--http-port", str(free_port()), "--mqtt-port", str(free_port())]
+    return subprocess.Popen(command, cwd=ROOT, text=True, **options)
+
+
+def processes_of(folder):
+    """Processes whose command line names the demo's folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if str(folder) in line:
+                found.append((entry.name, line))
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("demo")
+    demo = start_demo(out, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    shown, _ = demo.communicate()
+    return demo.returncode, shown, out
+
+
+def logs(out):
+    return "\n".join(f"--- {log.name}\n{log.read_text()[-1500:]}" for log in sorted((out / "logs").glob("*.log")))
+
+
+def test_the_demo_keeps_its_promise(finished):
+    """It ends well, which it only does when the damaged release was stopped at its canary."""
+    code, shown, out = finished
+    assert code == 0, shown[-3000:] + logs(out)
+
+
+def test_the_summary_holds_what_was_measured(finished):
+    """Every promised field is there, for two releases in three precisions and for every device."""
+    summary = json.loads((finished[2] / "summary.json").read_text())
+    assert {(v["release"], v["precision"]) for v in summary["variants"]} >= {
+        (f"faces@{version}", precision) for version in ("1.0.0", "1.1.0") for precision in ("fp32", "fp16", "int8")
+    }
+    assert all(
+        v["size_bytes"] > 0 and v["latency_ms"] > 0 and 0 <= v["map50_95"] <= v["map50"] <= 1
+        for v in summary["variants"]
+    )
+    assert len(summary["devices"]) == 3
+    for device in summary["devices"]:
+        assert device["fps"] > 0
+        assert device["latency_p95_ms"] > 0
+        assert device["release"] == "faces@1.1.0"
+        assert device["power_source"] in {"replay", "rapl"}
+        assert device["energy_j_per_inference"] > 0
+    assert set(summary["seconds"]) >= {"synth", "check", "train", "optimize", "serve", "devices", "rollouts", "all"}
+
+
+def test_the_rollouts_ended_as_they_must(finished):
+    """Two landed everywhere; the damaged one reached one device, was rolled back there, and says why."""
+    first, second, damaged = json.loads((finished[2] / "summary.json").read_text())["rollouts"]
+    for good in (first, second):
+        assert (good["state"], good["devices_reached"], good["devices_succeeded"]) == ("finished", 3, 3)
+    assert (damaged["devices_reached"], damaged["devices_succeeded"], damaged["devices_rolled_back"]) == (1, 0, 1)
+    assert damaged["state"] != "finished"
+    assert damaged["halted_because"]
+
+
+def test_no_process_is_left(finished):
+    """When the demo has ended, so has everything it started."""
+    assert processes_of(finished[2]) == []
+
+
+def test_the_demos_secrets_are_for_their_owner_only(finished):
+    """Keys, tokens and passwords are readable by nobody else, and none stands in a log or the summary."""
+    out = finished[2]
+    private = [path for path in out.rglob("*") if path.suffix == ".key" or path.name in {"key.pem", "operator.token"}]
+    assert private
+    assert not [path for path in private if path.stat().st_mode & 0o077]
+    tokens = [path.read_text().strip() for path in private if path.name == "operator.token"]
+    texts = [path.read_text(errors="replace") for path in (out / "logs").glob("*.log")]
+    assert not [token for token in tokens for text in texts if token in text]
+
+
+def test_ctrl_c_leaves_no_process_and_a_second_run_may_start(tmp_path):
+    """Interrupted in the middle, the demo ends its children, answers 130, and gives its folder free."""
+    demo = start_demo(tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    for _ in range(600):
+        if len(processes_of(tmp_path)) >= 2:
+            break
+        time.sleep(0.1)
+    os.kill(demo.pid, signal.SIGINT)
+    assert demo.wait(60) == 130
+    assert processes_of(tmp_path) == []

@@ -1,0 +1,34 @@
+"""The documents say what the code says."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mien.errors import ExitCode
+from mien.lifecycle import diagram
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_the_lifecycle_diagram_is_the_table():
+    """The diagram in the architecture page is generated; a stale one fails here."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    shown = re.search(r"<!-- lifecycle -->\n```mermaid\n(.*?)```", page, re.DOTALL)
+    assert shown
+    assert shown[1] == diagram()
+
+
+def test_the_readme_lists_every_exit_code():
+    """A person who sees a number finds it."""
+    readme = (ROOT / "README.md").read_text()
+    assert [code for code in ExitCode if f"| {code.value} |" not in readme] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_inside_the_repository_lead_somewhere(page):
+    """No page names a file that is not there."""
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
+    local = [link for link in links if not link.startswith(("http:", "https:", "mailto:"))]
+    assert [link for link in local if not (page.parent / link).exists()] == []
