@@ -15,7 +15,8 @@ _log = logging.getLogger(__name__)
 
 _MOST_ON_THEIR_WAY = 20
 _LOOK_EVERY_S = 0.5
-_AFTER_REFUSAL_S = 30.0
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 30.0
 
 
 class Publisher:
@@ -35,6 +36,7 @@ class Publisher:
         self._answers: SimpleQueue[tuple[int, bool]] = SimpleQueue()
         self._last_sent = 0
         self._not_before_s = 0.0
+        self._pause_s = _FIRST_PAUSE_S
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
@@ -86,10 +88,18 @@ class Publisher:
                 continue
             if accepted:
                 self._spool.done(item_id)
+                self._pause_s = _FIRST_PAUSE_S
             else:
-                _log.warning("the broker refused message %d; trying again in %g s", item_id, _AFTER_REFUSAL_S)
-                self._not_before_s = time.monotonic() + _AFTER_REFUSAL_S
-                self._last_sent = min(self._last_sent, item_id - 1)
+                self._try_later(item_id)
+
+    def _try_later(self, item_id: int) -> None:
+        now_s = time.monotonic()
+        self._last_sent = min(self._last_sent, item_id - 1)
+        if now_s < self._not_before_s:
+            return
+        _log.warning("message %d did not reach the fleet; trying again in %g s", item_id, self._pause_s)
+        self._not_before_s = now_s + self._pause_s
+        self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
 
     def _send(self) -> None:
         room = _MOST_ON_THEIR_WAY - len(self._on_their_way)

@@ -41,7 +41,7 @@ class LinkEvents(Protocol):
         """A message arrived."""
 
     def acknowledged(self, ticket: int, *, accepted: bool) -> None:
-        """The broker answered a publication: it has it, or refuses it."""
+        """The broker answered a publication: somebody gets it, or it was refused or would be lost."""
 
     def refused(self, times: int, reason: str) -> None:
         """The broker refused the connection ``times`` times in a row."""

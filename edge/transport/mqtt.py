@@ -19,6 +19,8 @@ _log = logging.getLogger(__name__)
 _KEEPALIVE_S = 30
 _SESSION_EXPIRY_S = 3600
 _LONGEST_PAUSE_S = 60
+_NOBODY_LISTENS = 0x10
+"""MQTT 5, 3.4.2.1: "no matching subscribers": the broker took the message, and nobody will ever get it."""
 
 
 class MqttLink:
@@ -107,4 +109,4 @@ class MqttLink:
 
     def _on_publish(self, _client: Client, _data: Any, ticket: int, reason: ReasonCode, _properties: Any) -> None:  # noqa: ANN401
         if self._events is not None:
-            self._events.acknowledged(ticket, accepted=not reason.is_failure)
+            self._events.acknowledged(ticket, accepted=not reason.is_failure and reason.value != _NOBODY_LISTENS)
