@@ -1,0 +1,101 @@
+"""NVIDIA Model Optimizer: INT8 with its placement of Q/DQ for TensorRT, and FP16 by AutoCast."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from mien.console import SILENT, Progress
+from mien.files import write_bytes
+from optimize.graph.metadata import metadata_of, set_metadata, with_precision
+from optimize.quantize.interface import QuantizeError
+
+_ERRORS = (ValueError, TypeError, RuntimeError, LookupError, AttributeError, OSError)
+_METHODS = ("max", "entropy")
+
+
+class ModelOptQuantizer:
+    """``modelopt.onnx.quantization.quantize`` on the CPU."""
+
+    name = "modelopt"
+    methods = _METHODS
+
+    def quantize(
+        self,
+        model: Path,
+        out: Path,
+        *,
+        frames: npt.NDArray[np.uint8],
+        method: str,
+        keep_float: Collection[str],
+        progress: Progress = SILENT,
+    ) -> Path:
+        """See :class:`optimize.quantize.interface.Quantizer`."""
+        progress.start(f"calibrate ({method}, Model Optimizer)", None)
+        with tempfile.TemporaryDirectory(prefix="mien-quantize-") as folder, _quiet():
+            from modelopt.onnx.quantization import quantize
+
+            draft = Path(folder) / "int8.onnx"
+            try:
+                quantize(
+                    onnx_path=str(model),
+                    output_path=str(draft),
+                    quantize_mode="int8",
+                    calibration_data=frames,
+                    calibration_method=method,
+                    calibration_eps=["cpu"],
+                    nodes_to_exclude=[re.escape(name) for name in keep_float],
+                    high_precision_dtype="fp32",
+                    dq_only=True,
+                    log_level="ERROR",
+                )
+            except _ERRORS as error:
+                raise QuantizeError(f"Model Optimizer could not quantise {model}", found=str(error)[:300]) from error
+            made = onnx.load(draft)
+        set_metadata(made, with_precision(metadata_of(onnx.load(model, load_external_data=False)), "int8"))
+        write_bytes(out, made.SerializeToString())
+        return out
+
+
+def write_fp16(model: Path, out: Path, *, progress: Progress = SILENT) -> Path:
+    """Convert the FP32 graph to FP16 where its numbers allow; inputs and outputs keep their types.
+
+    Raises:
+        QuantizeError: Model Optimizer could not convert it.
+    """
+    progress.start("FP16 (AutoCast)", 1)
+    with _quiet():
+        from modelopt.onnx.autocast import convert_to_mixed_precision
+
+        try:
+            made = convert_to_mixed_precision(
+                onnx_path=str(model), low_precision_type="fp16", keep_io_types=True, providers=["cpu"]
+            )
+        except _ERRORS as error:
+            raise QuantizeError(f"Model Optimizer could not convert {model} to FP16", found=str(error)[:300]) from error
+    set_metadata(made, with_precision(metadata_of(onnx.load(model, load_external_data=False)), "fp16"))
+    write_bytes(out, made.SerializeToString())
+    progress.advance()
+    return out
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Model Optimizer's words to itself: it prints, and logs to handlers of its own."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(disabled)

@@ -1,0 +1,113 @@
+"""onnxruntime's quantiser, set so that TensorRT's parser takes the result: signed, symmetric, biases left in float."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+from edge.engine.interface import INPUT
+from mien.console import SILENT, Progress
+from mien.files import write_bytes
+from optimize.graph.metadata import metadata_of, set_metadata, with_precision
+from optimize.quantize.interface import QuantizeError
+
+_METHODS = {
+    "max": CalibrationMethod.MinMax,
+    "entropy": CalibrationMethod.Entropy,
+    "percentile": CalibrationMethod.Percentile,
+}
+_AT_ONCE = 8
+"""Frames whose activations are held in memory together."""
+
+
+class OnnxRuntimeQuantizer:
+    """``onnxruntime.quantization.quantize_static`` with QDQ format."""
+
+    name = "onnxruntime"
+    methods = tuple(_METHODS)
+
+    def quantize(
+        self,
+        model: Path,
+        out: Path,
+        *,
+        frames: npt.NDArray[np.uint8],
+        method: str,
+        keep_float: Collection[str],
+        progress: Progress = SILENT,
+    ) -> Path:
+        """See :class:`optimize.quantize.interface.Quantizer`."""
+        progress.start(f"calibrate ({method})", len(frames))
+        with tempfile.TemporaryDirectory(prefix="mien-quantize-") as folder, _quiet():
+            draft = Path(folder) / "int8.onnx"
+            try:
+                quantize_static(
+                    str(model),
+                    str(draft),
+                    _Frames(frames, progress),
+                    quant_format=QuantFormat.QDQ,
+                    activation_type=QuantType.QInt8,
+                    weight_type=QuantType.QInt8,
+                    per_channel=True,
+                    calibrate_method=_METHODS[method],
+                    nodes_to_exclude=list(keep_float),
+                    extra_options={
+                        "ActivationSymmetric": True,
+                        "WeightSymmetric": True,
+                        "QuantizeBias": False,
+                        "CalibStridedMinMax": _divisor(len(frames)),
+                    },
+                )
+            except (ValueError, TypeError, ort_errors.Fail, ort_errors.InvalidGraph) as error:
+                raise QuantizeError(f"onnxruntime could not quantise {model}", found=str(error)[:300]) from error
+            made = onnx.load(draft)
+        set_metadata(made, with_precision(metadata_of(onnx.load(model, load_external_data=False)), "int8"))
+        write_bytes(out, made.SerializeToString())
+        return out
+
+
+class _Frames(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, frames: npt.NDArray[np.uint8], progress: Progress) -> None:
+        self._frames = frames
+        self._progress = progress
+        self._waiting: Iterator[npt.NDArray[np.uint8]] = iter(frames)
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        self._waiting = iter(self._frames[start_index:end_index])
+
+    def get_next(self) -> dict[str, Any] | None:
+        frame = next(self._waiting, None)
+        if frame is None:
+            return None
+        self._progress.advance()
+        return {INPUT: frame[None]}
+
+
+def _divisor(count: int) -> int:
+    """The largest number of frames at once that divides the count, as the quantiser demands."""
+    return next(size for size in range(_AT_ONCE, 0, -1) if count % size == 0)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the quantiser's advice, which goes to the root logger."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
