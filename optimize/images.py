@@ -14,15 +14,7 @@ import numpy.typing as npt
 from edge.vision.letterbox import Geometry, Letterbox
 from mien.dataset import Sample, read_labels
 from mien.errors import DataError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Truth:
-    """The labelled objects of one image."""
-
-    boxes: npt.NDArray[np.float32]
-    """``float32[n, 4]`` xyxy in the image's own pixels."""
-    classes: npt.NDArray[np.int32]
+from optimize.evaluate.coco import Truth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

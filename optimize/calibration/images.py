@@ -61,8 +61,7 @@ def calibration_set(
     _refuse_blank(frames)
     known = classes_of(pool, len(dataset.names))
     candidates = [
-        Candidate(classes=classes, brightness=float(frame.mean()))
-        for classes, frame in zip(known, frames, strict=True)
+        Candidate(classes=classes, brightness=float(frame.mean())) for classes, frame in zip(known, frames, strict=True)
     ]
     chosen = choose(candidates, count, seed=seed)
     return CalibrationSet(frames=frames[chosen], sha256=_hash([pool[index] for index in chosen]))

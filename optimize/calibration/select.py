@@ -49,8 +49,8 @@ def _quotas(sizes: dict[int, int], count: int) -> dict[int, int]:
     quotas = dict.fromkeys(sizes, 0)
     left = count
     while left:
-        for name in sizes:
-            if left and quotas[name] < sizes[name]:
+        for name, size in sizes.items():
+            if left and quotas[name] < size:
                 quotas[name] += 1
                 left -= 1
     return quotas

@@ -39,7 +39,9 @@ def graph_spec(weights: Weights, size: str | None, top_k: int) -> GraphSpec:
     text = size or str(weights.trained_size)
     parts = text.lower().split("x")
     if len(parts) > 2 or not all(part.isdigit() for part in parts):  # noqa: PLR2004
-        raise ConfigError("no such image size", found=text, wanted="a side such as 640, or HEIGHTxWIDTH such as 384x640")
+        raise ConfigError(
+            "no such image size", found=text, wanted="a side such as 640, or HEIGHTxWIDTH such as 384x640"
+        )
     height, width = int(parts[0]), int(parts[-1])
     if not height or not width or height % weights.stride or width % weights.stride:
         raise ConfigError(

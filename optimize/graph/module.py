@@ -17,8 +17,8 @@ from torch import Tensor, nn
 _PIXEL_MAX = 255.0
 
 
-class CompactHead(nn.Module):
-    """Replaces ultralytics' ``Detect`` head: boxes ``[N,K,4]`` xyxy in input pixels, scores ``[N,K]``, classes ``[N,K]``.
+class CompactHead(nn.Module):  # type: ignore[misc]
+    """Replaces ultralytics' ``Detect``: boxes ``[N,K,4]`` xyxy in input pixels, scores ``[N,K]``, classes ``[N,K]``.
 
     Args:
         head: the head with its convolutions.
@@ -56,15 +56,15 @@ class CompactHead(nn.Module):
     def _boxes(self, raw: Tensor, index: Tensor) -> Tensor:
         distances = raw.view(-1, 4, self.bins, self.top_k)
         if self.bins > 1:
-            distances = distances.softmax(dim=2) * self.sides.view(1, 1, -1, 1)  # type: ignore[operator]
+            distances = distances.softmax(dim=2) * self.sides.view(1, 1, -1, 1)
         distances = distances.sum(dim=2).transpose(1, 2)
-        centres, stride = self.centres[index], self.strides[index]  # type: ignore[index]
+        centres, stride = self.centres[index], self.strides[index]
         upper_left = centres - distances[:, :, :2]
         lower_right = centres + distances[:, :, 2:]
         return torch.cat([upper_left, lower_right], dim=2) * stride
 
 
-class CompactDetector(nn.Module):
+class CompactDetector(nn.Module):  # type: ignore[misc]
     """Camera bytes ``uint8[N, height, width, 3]``, blue-green-red, to the K best boxes."""
 
     def __init__(self, body: nn.Module) -> None:
@@ -96,7 +96,9 @@ def compact_detector(model: Any, *, height: int, width: int, top_k: int) -> Comp
             layer.forward = layer.forward_split  # a Split, where chunk would export as several Slices
     fold_preprocessing(body.model[0].conv)
     body.model[-1] = CompactHead(body.model[-1], height=height, width=width, top_k=top_k)
-    return CompactDetector(body).requires_grad_(requires_grad=False)
+    detector = CompactDetector(body)
+    detector.requires_grad_(requires_grad=False)
+    return detector
 
 
 def fold_preprocessing(convolution: nn.Conv2d) -> None:

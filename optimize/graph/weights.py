@@ -38,7 +38,7 @@ def open_weights(path: Path) -> Weights:
     """Load weights.
 
     Raises:
-        ModelError: no such file, not a checkpoint, not a detector of these families, or with numbers that are not finite.
+        ModelError: no such file, not a checkpoint, not a detector of these families, or numbers that are not finite.
     """
     if not path.is_file():
         raise ModelError(f"could not open {path}", found="no such file", wanted=WANTED)
@@ -83,7 +83,9 @@ def _refuse_other_heads(path: Path, model: Any) -> None:  # noqa: ANN401 - ultra
     name, task = type(head).__name__, getattr(model, "task", "unknown")
     if task != "detect" or name != "Detect" or getattr(head, "end2end", False):
         end = " (end to end, without non-maximum suppression)" if getattr(head, "end2end", False) else ""
-        raise ModelError(f"{path} is no detector that can be optimised", found=f"task {task}, head {name}{end}", wanted=WANTED)
+        raise ModelError(
+            f"{path} is no detector that can be optimised", found=f"task {task}, head {name}{end}", wanted=WANTED
+        )
 
 
 def _refuse_broken_numbers(path: Path, model: Any) -> None:  # noqa: ANN401 - ultralytics' model

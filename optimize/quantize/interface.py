@@ -1,4 +1,4 @@
-"""What a quantiser is. Rules for implementations: explicit Q/DQ, signed and symmetric; tensor names and metadata stay."""
+"""What a quantiser is. Rules for implementations: explicit Q/DQ, signed, symmetric; tensor names and metadata stay."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import tempfile
 from collections.abc import Collection, Iterator
@@ -103,11 +105,12 @@ def _divisor(count: int) -> int:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the quantiser's advice, which goes to the root logger."""
+    """Silence the quantiser's advice, which it prints and sends to the root logger."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
     try:
-        yield
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
     finally:
         root.setLevel(level)

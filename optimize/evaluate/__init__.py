@@ -1,0 +1,1 @@
+"""Measures every variant on the validation images with the code that a device runs."""

@@ -1,0 +1,70 @@
+"""Runs engines over the validation images and times them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+
+from edge.engine.interface import Engine
+from edge.vision.decode import decode
+from edge.vision.detections import Detections
+from edge.vision.letterbox import Letterbox
+from mien.console import SILENT, Progress
+from mien.dataset import Dataset
+from mien.release import OutputSpec
+from optimize.graph.export import GraphSpec
+from optimize.images import Judged, judged
+
+EVALUATION_THRESHOLD = 0.001
+"""Everything above this score is judged; precision curves need the weak detections too."""
+_ROUNDS = 40
+_WARM_UP = 5
+
+
+def validation_images(dataset: Dataset, spec: GraphSpec, *, progress: Progress = SILENT) -> tuple[Judged, ...]:
+    """Read the validation split into memory, letterboxed.
+
+    Raises:
+        DataError: the split is missing or empty, or an image or label cannot be read.
+    """
+    samples = dataset.split("val")
+    letterbox = Letterbox(spec.width, spec.height)
+    progress.start("validation images", len(samples))
+    images: list[Judged] = []
+    for sample in samples:
+        images.append(judged(sample, letterbox, spec.height, spec.width, len(dataset.names)))
+        progress.advance()
+    return tuple(images)
+
+
+def detect(
+    engine: Engine, images: Sequence[Judged], outputs: OutputSpec, *, name: str, progress: Progress = SILENT
+) -> list[Detections]:
+    """Every image's detections above :data:`EVALUATION_THRESHOLD`, in its own pixels."""
+    everything = outputs.model_copy(update={"score_threshold": EVALUATION_THRESHOLD})
+    progress.start(f"judge {name}", len(images))
+    found: list[Detections] = []
+    for image in images:
+        found.append(decode(engine.infer(image.frame[None]), everything, image.geometry))
+        progress.advance()
+    return found
+
+
+def latencies_ms(
+    engines: Mapping[str, Engine], images: Sequence[Judged], *, progress: Progress = SILENT
+) -> dict[str, float]:
+    """Median time of one inference of each engine.
+
+    The engines take turns, so that a busy moment of the machine falls on all of them.
+    """
+    spent: dict[str, list[float]] = {name: [] for name in engines}
+    progress.start("latency", _WARM_UP + _ROUNDS)
+    for turn in range(_WARM_UP + _ROUNDS):
+        frame = images[turn % len(images)].frame[None]
+        for name, engine in engines.items():
+            started = time.perf_counter()
+            engine.infer(frame)
+            spent[name].append((time.perf_counter() - started) * 1e3)
+        progress.advance()
+    return {name: statistics.median(times[_WARM_UP:]) for name, times in spent.items()}
