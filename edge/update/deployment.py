@@ -51,9 +51,10 @@ class Deployment:
         """
         state = advance(self.state, event)
         self._reported_percent = 0.0
-        self.note(state=state, **changes)
-        if not quietly or state in TERMINAL:
-            self.report()
+        if quietly and state not in TERMINAL:
+            self.note(state=state, **changes)
+        else:
+            self.report(state=state, **changes)
 
     def progress(self, percent: float, *, step: float = 10.0) -> None:
         """Report progress within a state, every ``step`` percent."""
@@ -66,9 +67,9 @@ class Deployment:
         text = "; ".join(part for part in (fault.what, fault.found and f"found: {fault.found}") if part)
         self.move(event, error_code=fault.code, message=text[:1000], remedy=fault.remedy[:500] or None)
 
-    def report(self, *, percent: float | None = None) -> None:
-        """Tell the fleet how it stands, with a number that always rises."""
-        self.note(sequence=self.record.sequence + 1)
+    def report(self, *, percent: float | None = None, **changes: Any) -> None:  # noqa: ANN401
+        """Tell the fleet how it stands, with a number that always rises; changes of the record are kept with it."""
+        self.note(sequence=self.record.sequence + 1, **changes)
         record = self.record
         self._reporter.report(
             UpdateReport(

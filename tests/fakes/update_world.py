@@ -1,0 +1,201 @@
+"""The world around an update, in memory: releases that are taken as signed, a device that does as it is told."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge.update.interface import SignedFile, UpdateFault
+from edge.update.probe import LiveFigures
+from edge.update.slots import Installed
+from mien.facts import DeviceFacts
+from mien.files import sha256_of
+from mien.messages import ProbePolicy, UpdateReport
+from mien.release import (
+    MANIFEST,
+    REFERENCE,
+    FileEntry,
+    GateResult,
+    InputSpec,
+    Manifest,
+    OutputSpec,
+    Provenance,
+    ReleaseRef,
+    Requires,
+    Runtime,
+    Variant,
+)
+
+FACTS = DeviceFacts(
+    arch="x86_64", cpu="test cpu", cpu_count=2, memory_bytes=1 << 32, python="3.11", onnxruntime="1.24.4"
+)
+
+
+@dataclass
+class FakeSource:
+    """Releases in a folder; ``faults`` are raised, first come first served, by the named step."""
+
+    folder: Path
+    faults: dict[str, list[Exception]] = field(default_factory=dict)
+    fetched: list[str] = field(default_factory=list)
+    forgotten: int = 0
+
+    def add(self, version: str, *, runtimes: tuple[Runtime, ...] = ("onnxruntime",), salt: str = "") -> str:
+        """Make a release; its manifest's SHA-256."""
+        folder = self.folder / version
+        folder.mkdir(parents=True)
+        for name in ("model.onnx", REFERENCE):
+            (folder / name).write_bytes(f"{name} of {version} {salt}".encode())
+        model, reference = folder / "model.onnx", folder / REFERENCE
+        manifest = Manifest(
+            name="faces",
+            version=version,
+            labels=("happy", "sad"),
+            input=InputSpec(width=64, height=64),
+            outputs=OutputSpec(top_k=10),
+            variants=(
+                Variant(
+                    precision="fp32",
+                    format="onnx",
+                    path="model.onnx",
+                    sha256=sha256_of(model),
+                    size_bytes=model.stat().st_size,
+                    requires=Requires(runtimes=runtimes),
+                    reference_agreement=0.98,
+                ),
+            ),
+            files=(FileEntry(path=REFERENCE, sha256=sha256_of(reference), size_bytes=reference.stat().st_size),),
+            provenance=Provenance(created_at="2026-01-01T00:00:00Z"),
+            gate=GateResult(passed=True, checks=()),
+            intended_use="tests",
+        )
+        (folder / MANIFEST).write_text(manifest.model_dump_json())
+        return sha256_of(folder / MANIFEST)
+
+    def manifest(self, release: ReleaseRef) -> tuple[bytes, str]:
+        self._maybe_fail("manifest")
+        path = self.folder / release.version / MANIFEST
+        if not path.is_file():
+            raise UpdateFault("not_signed", f"{release} is not signed")
+        content = path.read_bytes()
+        return content, hashlib.sha256(content).hexdigest()
+
+    def describe(self, release: ReleaseRef, path: str) -> SignedFile:
+        self._maybe_fail("describe")
+        file = self.folder / release.version / path
+        return SignedFile(path=path, size_bytes=file.stat().st_size, sha256=sha256_of(file))
+
+    def fetch(self, release: ReleaseRef, path: str, to: Path, on_bytes: Callable[[int], None]) -> None:
+        self._maybe_fail("fetch")
+        content = (self.folder / release.version / path).read_bytes()
+        self.fetched.append(path)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        to.write_bytes(content)
+        on_bytes(len(content))
+
+    def forget(self) -> None:
+        self.forgotten += 1
+
+    def _maybe_fail(self, step: str) -> None:
+        waiting = self.faults.get(step, [])
+        if waiting:
+            raise waiting.pop(0)
+
+
+GOOD_LIVE = LiveFigures(frames=50, fps=10.0, latency_p95_ms=20.0, power_w=10.0, detections=50, confidence_mean=0.8)
+
+
+@dataclass
+class FakeDevice:
+    """A device whose measurements are set by the test, by version."""
+
+    agreement: dict[str, float | None] = field(default_factory=dict)
+    live: dict[str, LiveFigures] = field(default_factory=dict)
+    before: LiveFigures | None = GOOD_LIVE
+    broken: set[str] = field(default_factory=set)
+    """Versions whose engine cannot be opened."""
+    unbuildable: set[str] = field(default_factory=set)
+    room: int = 1 << 40
+    machine: DeviceFacts = FACTS
+    running: str | None = None
+    taken_up: list[str | None] = field(default_factory=list)
+    builds: int = 0
+    dies_in: str | None = None
+    """Raises :class:`Killed` in this step: build, reference, take_up or watch."""
+
+    def facts(self) -> DeviceFacts:
+        return self.machine
+
+    def free_bytes(self) -> int:
+        return self.room
+
+    def build(self, model: Path, folder: Path, runtime: Runtime) -> Path:
+        self._maybe_die("build")
+        self.builds += 1
+        text = model.read_text()
+        if any(version in text for version in self.unbuildable):
+            raise UpdateFault("build_failed", "the model cannot be built")
+        folder.mkdir(parents=True, exist_ok=True)
+        engine = folder / "engine.bin"
+        engine.write_text(f"engine of {text} for {self.machine.hardware_class()}")
+        return engine
+
+    def figures(self) -> LiveFigures | None:
+        return self.before
+
+    def reference_agreement(self, installed: Installed) -> float | None:
+        self._maybe_die("reference")
+        return self.agreement.get(installed.release.version, 0.98)
+
+    def take_up(self, installed: Installed | None) -> None:
+        self._maybe_die("take_up")
+        version = installed.release.version if installed else None
+        if version in self.broken:
+            raise UpdateFault("build_failed", f"the engine of {version} cannot be opened")
+        self.running = version
+        self.taken_up.append(version)
+
+    def watch(self, policy: ProbePolicy) -> LiveFigures:
+        self._maybe_die("watch")
+        return self.live.get(self.running or "", GOOD_LIVE)
+
+    def switched(self) -> None:
+        """Nobody shows it."""
+
+    def _maybe_die(self, step: str) -> None:
+        if self.dies_in == step:
+            raise Killed(step)
+
+
+class Killed(BaseException):
+    """The process ended here, as by kill -9: nothing catches it."""
+
+
+@dataclass
+class FakeReporter:
+    """Keeps what was reported."""
+
+    reports: list[UpdateReport] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
+
+    def report(self, report: UpdateReport) -> None:
+        self.reports.append(report)
+
+    def event(self, kind: str, severity: str, message: str, details: Sequence[tuple[str, str]] = ()) -> None:
+        self.events.append(kind)
+
+    def states(self) -> list[str]:
+        """States in the order in which they were first reported."""
+        return list(dict.fromkeys(report.state.value for report in self.reports))
+
+
+@dataclass
+class FakeClock:
+    """Unix seconds that only the test moves."""
+
+    now: float = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now

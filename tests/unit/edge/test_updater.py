@@ -1,0 +1,351 @@
+"""The update's workflow, with the world around it in memory and the state folder on a real disk."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edge.update.interface import UpdateFault
+from edge.update.journal import Journal
+from edge.update.slots import SlotStore
+from edge.update.updater import Updater
+from mien.messages import Desired
+from mien.release import ReleaseRef
+from tests.fakes.update_world import FACTS, GOOD_LIVE, FakeClock, FakeDevice, FakeReporter, FakeSource, Killed
+
+ALL = ["downloading", "verifying", "building", "installing", "probing"]
+
+
+class World:
+    """A device's disk and what surrounds it; ``updater()`` is a fresh process on that disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.source = FakeSource(folder / "releases")
+        self.device = FakeDevice()
+        self.reporter = FakeReporter()
+        self.clock = FakeClock()
+        self.cancel = threading.Event()
+        self._count = 0
+
+    @property
+    def slots(self) -> SlotStore:
+        return SlotStore(self.folder / "slots")
+
+    @property
+    def journal(self) -> Journal:
+        return Journal(self.folder / "update")
+
+    def updater(self) -> Updater:
+        return Updater(
+            slots=self.slots,
+            journal=self.journal,
+            source=self.source,
+            device=self.device,
+            reporter=self.reporter,
+            clock=self.clock,
+            cancel=self.cancel,
+        )
+
+    def desired(self, version: str, sha256: str, **more: object) -> Desired:
+        self._count += 1
+        return Desired.model_validate(
+            {
+                "deployment_id": f"d{self._count}",
+                "release": {"name": "faces", "version": version},
+                "manifest_sha256": sha256,
+                "issued_at": 0,
+                **more,
+            }
+        )
+
+    def deploy(self, version: str, **more: object) -> Desired:
+        """Sign a release and bring the device to it."""
+        desired = self.desired(version, self.source.add(version), **more)
+        self.updater().handle(desired)
+        return desired
+
+    def active(self) -> str | None:
+        found = self.slots.active()
+        return found.release.version if found else None
+
+    def last(self) -> tuple[str, str | None]:
+        """State and error code of the last report."""
+        report = self.reporter.reports[-1]
+        return report.state.value, report.error_code
+
+
+@pytest.fixture
+def world(memory_path: Path) -> World:
+    """A device without any release."""
+    return World(memory_path)
+
+
+def test_a_first_release_goes_through_every_state(world: World) -> None:
+    """States are reported in the lifecycle's order and the release runs at the end."""
+    world.deploy("1.0.0")
+    assert world.reporter.states() == [*ALL, "committed"]
+    assert (world.active(), world.device.running) == ("1.0.0", "1.0.0")
+
+
+def test_an_update_leaves_the_old_release_as_fallback(world: World) -> None:
+    """After a second release the first stands ready in the other slot."""
+    world.deploy("1.0.0")
+    world.deploy("1.1.0")
+    fallback = world.slots.fallback()
+    assert fallback is not None
+    assert (world.active(), fallback.release.version) == ("1.1.0", "1.0.0")
+
+
+def test_report_numbers_rise(world: World) -> None:
+    """Sequences are strictly rising within a deployment."""
+    world.deploy("1.0.0")
+    numbers = [report.sequence for report in world.reporter.reports]
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_failed_probe_restores_the_old_release(world: World) -> None:
+    """Low agreement with the reference rolls back to the slot before, and never runs the new release live."""
+    world.deploy("1.0.0")
+    world.device.agreement["1.1.0"] = 0.4
+    world.deploy("1.1.0")
+    assert world.last() == ("rolled_back", "probe_failed")
+    assert (world.active(), world.device.running) == ("1.0.0", "1.0.0")
+    assert "1.1.0" not in world.device.taken_up
+    assert world.reporter.events == ["rolled_back"]
+
+
+def test_a_slow_release_is_taken_back(world: World) -> None:
+    """Live frames decide as well: half the frame rate is not accepted."""
+    world.deploy("1.0.0")
+    world.device.live["1.1.0"] = replace(GOOD_LIVE, fps=4.0)
+    world.deploy("1.1.0")
+    assert world.last() == ("rolled_back", "probe_failed")
+    assert world.device.taken_up == ["1.0.0", "1.1.0", "1.0.0"]
+
+
+def test_a_bad_first_release_leaves_the_device_with_none(world: World) -> None:
+    """Without a release before, rolling back means running nothing."""
+    world.device.agreement["1.0.0"] = 0.0
+    world.deploy("1.0.0")
+    assert world.last()[0] == "rolled_back"
+    assert (world.active(), world.device.running) == (None, None)
+
+
+def test_a_release_that_was_taken_back_is_refused(world: World) -> None:
+    """The second deployment of a bad release is rejected without a download."""
+    world.device.agreement["1.0.0"] = 0.0
+    first = world.deploy("1.0.0")
+    world.source.fetched.clear()
+    world.updater().handle(world.desired("1.0.0", first.manifest_sha256))
+    assert world.last() == ("rejected", "known_bad")
+    assert world.source.fetched == []
+
+
+def test_an_engine_that_cannot_be_opened_is_taken_back(world: World) -> None:
+    """A fault while the new release is taken up restores the old one."""
+    world.deploy("1.0.0")
+    world.device.broken.add("1.1.0")
+    world.deploy("1.1.0")
+    assert world.last() == ("rolled_back", "build_failed")
+    assert world.device.running == "1.0.0"
+
+
+def test_a_build_that_fails_leaves_the_active_slot_alone(world: World) -> None:
+    """Before the switch, a fault ends in failed and nothing was taken up or down."""
+    world.deploy("1.0.0")
+    world.device.unbuildable.add("1.1.0")
+    world.deploy("1.1.0")
+    assert world.last() == ("failed", "build_failed")
+    assert world.device.taken_up == ["1.0.0"]
+
+
+@pytest.mark.parametrize("code", ["expired_metadata", "rollback_attack", "bad_signature", "not_signed"])
+def test_what_is_not_trusted_is_rejected(world: World, code: str) -> None:
+    """Each fault of trust ends in rejected, under its own code."""
+    world.source.faults["manifest"] = [UpdateFault(code, "no")]
+    world.deploy("1.0.0")
+    assert world.last() == ("rejected", code)
+
+
+def test_wrong_bytes_are_rejected(world: World) -> None:
+    """A hash that does not fit ends in rejected."""
+    world.source.faults["fetch"] = [UpdateFault("hash_mismatch", "no")]
+    world.deploy("1.0.0")
+    assert world.last() == ("rejected", "hash_mismatch")
+
+
+def test_another_manifest_than_meant_is_rejected(world: World) -> None:
+    """A name whose content is not what the deployment means is refused."""
+    world.source.add("1.0.0")
+    world.updater().handle(world.desired("1.0.0", "f" * 64))
+    assert world.last() == ("rejected", "manifest_mismatch")
+
+
+def test_a_release_for_other_machines_is_rejected_before_any_download(world: World) -> None:
+    """No fitting variant: the reasons are in the message and nothing was fetched."""
+    sha256 = world.source.add("1.0.0", runtimes=("tensorrt",))
+    world.updater().handle(world.desired("1.0.0", sha256))
+    assert world.last() == ("rejected", "incompatible")
+    assert "runs on tensorrt" in str(world.reporter.reports[-1].message)
+    assert world.source.fetched == []
+
+
+def test_too_little_room_fails_before_any_download(world: World) -> None:
+    """The signed lengths say beforehand that it cannot fit."""
+    world.device.room = 1000
+    world.deploy("1.0.0")
+    assert world.last() == ("failed", "no_space")
+    assert world.source.fetched == []
+
+
+def test_a_network_fault_is_sat_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A download that fails once goes on by itself."""
+    monkeypatch.setattr("edge.update.updater._FIRST_PAUSE_S", 0.01)
+    world.source.faults["fetch"] = [UpdateFault("network", "cut off")]
+    world.deploy("1.0.0")
+    assert world.last() == ("committed", None)
+
+
+def test_a_network_that_stays_away_ends_with_the_time(world: World) -> None:
+    """When no time is left for another try, the deployment fails under the network's code."""
+    world.source.faults["fetch"] = [UpdateFault("network", "cut off")]
+    world.deploy("1.0.0", timeout_s=0.5)
+    assert world.last() == ("failed", "network")
+
+
+def test_the_active_release_is_reported_as_committed_at_once(world: World) -> None:
+    """A new deployment of what runs already does nothing but say so."""
+    first = world.deploy("1.0.0")
+    world.source.fetched.clear()
+    world.updater().handle(world.desired("1.0.0", first.manifest_sha256))
+    assert world.last() == ("committed", None)
+    assert world.source.fetched == []
+    assert world.device.taken_up == ["1.0.0"]
+
+
+def test_a_deployment_that_ended_is_not_done_twice(world: World) -> None:
+    """The retained desired state of a finished deployment comes again at each connection and changes nothing."""
+    desired = world.deploy("1.0.0")
+    count = len(world.reporter.reports)
+    world.updater().handle(desired)
+    assert len(world.reporter.reports) == count
+
+
+def test_an_ordered_return_takes_the_local_slot(world: World) -> None:
+    """Nothing is fetched or built, the release left behind is no fallback, and it is not condemned."""
+    first = world.deploy("1.0.0")
+    world.deploy("1.1.0")
+    world.source.fetched.clear()
+    builds = world.device.builds
+    world.updater().handle(world.desired("1.0.0", first.manifest_sha256, rollback=True))
+    assert world.last() == ("committed", None)
+    assert (world.source.fetched, world.device.builds, world.active()) == ([], builds, "1.0.0")
+    assert world.slots.fallback() is None
+    assert world.journal.known_bad().releases == {}
+
+
+def test_an_ordered_return_downloads_when_the_local_slot_is_damaged(world: World) -> None:
+    """A local slot whose engine was changed is not used."""
+    first = world.deploy("1.0.0")
+    world.deploy("1.1.0")
+    fallback = world.slots.fallback()
+    assert fallback is not None
+    fallback.engine_path.write_text("bit rot")
+    world.source.fetched.clear()
+    world.updater().handle(world.desired("1.0.0", first.manifest_sha256, rollback=True))
+    assert world.last() == ("committed", None)
+    assert world.source.fetched
+
+
+@pytest.mark.parametrize("step", ["build", "reference", "take_up", "watch"])
+def test_a_kill_at_any_step_is_survived(world: World, step: str) -> None:
+    """The next start finishes the deployment, and the report numbers go on rising."""
+    world.deploy("1.0.0")
+    world.device.dies_in = step
+    with pytest.raises(Killed):
+        world.deploy("1.1.0")
+    world.device.dies_in = None
+    world.updater().recover()
+    assert world.last() == ("committed", None)
+    assert (world.active(), world.device.running) == ("1.1.0", "1.1.0")
+    numbers = [report.sequence for report in world.reporter.reports if report.deployment_id == "d2"]
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_release_that_kills_its_process_twice_is_taken_back(world: World) -> None:
+    """One death in the probe may be a power cut; the second is the release's fault."""
+    world.deploy("1.0.0")
+    world.device.dies_in = "watch"
+    with pytest.raises(Killed):
+        world.deploy("1.1.0")
+    with pytest.raises(Killed):
+        world.updater().recover()
+    world.device.dies_in = None
+    world.updater().recover()
+    assert world.last() == ("rolled_back", "interrupted")
+    assert (world.active(), world.device.running) == ("1.0.0", "1.0.0")
+
+
+def test_a_device_that_dies_in_every_build_gives_up(world: World) -> None:
+    """After five attempts the deployment fails, and what ran before runs."""
+    world.deploy("1.0.0")
+    world.device.dies_in = "build"
+    with pytest.raises(Killed):
+        world.deploy("1.1.0")
+    for _ in range(4):
+        with pytest.raises(Killed):
+            world.updater().recover()
+    world.updater().recover()
+    assert world.last() == ("failed", "interrupted")
+    assert world.device.running == "1.0.0"
+
+
+def test_a_start_takes_up_the_active_release(world: World) -> None:
+    """Nothing pending: the release that ran last runs again."""
+    world.deploy("1.0.0")
+    world.device.running = None
+    world.updater().recover()
+    assert world.device.running == "1.0.0"
+
+
+def test_a_start_builds_again_after_the_runtime_changed(world: World) -> None:
+    """An engine made for another runtime version is not loaded but built anew from the model in its slot."""
+    world.deploy("1.0.0")
+    world.device.machine = FACTS.model_copy(update={"onnxruntime": "9.9.9"})
+    world.updater().recover()
+    assert (world.device.running, world.device.builds) == ("1.0.0", 2)
+
+
+def test_a_start_falls_back_when_the_active_engine_is_damaged(world: World) -> None:
+    """Bit rot in the active slot is told as an event, and the fallback runs."""
+    world.deploy("1.0.0")
+    world.deploy("1.1.0")
+    active = world.slots.active()
+    assert active is not None
+    active.engine_path.write_text("bit rot")
+    world.updater().recover()
+    assert world.device.running == "1.0.0"
+    assert "engine_unusable" in world.reporter.events
+
+
+def test_files_that_arrived_before_a_network_fault_are_not_fetched_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A try that goes on keeps the whole files of the try before."""
+    monkeypatch.setattr("edge.update.updater._FIRST_PAUSE_S", 0.01)
+    sha256 = world.source.add("1.0.0")
+    fetch = world.source.fetch
+
+    def cut_off_before_the_second(release: ReleaseRef, path: str, *rest: object) -> None:
+        if path == "reference.npz" and world.source.fetched == ["model.onnx"]:
+            world.source.fetched.append("cut")
+            raise UpdateFault("network", "cut off")
+        fetch(release, path, *rest)  # type: ignore[arg-type]
+
+    world.source.fetch = cut_off_before_the_second  # type: ignore[method-assign]
+    world.updater().handle(world.desired("1.0.0", sha256))
+    assert world.source.fetched == ["model.onnx", "cut", "reference.npz"]
