@@ -35,6 +35,8 @@ class Recipe(Settings):
     epochs: int = Field(default=100, gt=0)
     imgsz: int = Field(default=640, gt=0, multiple_of=32)
     batch: int = Field(default=16, gt=0)
+    nbs: int = Field(default=64, gt=0)
+    """Nominal batch: ultralytics adds up gradients until it has seen about so many images, then takes one step."""
     optimizer: Literal["auto", "SGD", "Adam", "AdamW"] = "auto"
     lr0: float = Field(default=0.01, gt=0)
     lrf: float = Field(default=0.01, gt=0)
@@ -43,6 +45,9 @@ class Recipe(Settings):
     warmup_epochs: float = Field(default=3.0, ge=0)
     warmup_bias_lr: float = Field(default=0.1, ge=0)
     cos_lr: bool = False
+    box: float = Field(default=7.5, gt=0)
+    cls: float = Field(default=0.5, gt=0)
+    dfl: float = Field(default=1.5, gt=0)
     close_mosaic: int = Field(default=10, ge=0)
     patience: int = Field(default=100, gt=0)
     augmentation: Augmentation = Augmentation()
