@@ -1,0 +1,106 @@
+"""Windows from tallies and readings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge.pipeline.meter import FrameTally
+from edge.power.interface import PowerSample
+from edge.telemetry.recorder import figures_of
+from edge.telemetry.window import WindowContext, build_window, percentiles_of
+from mien.messages import Window, decode, encode
+from mien.release import ReleaseRef
+
+LABELS = ("happy", "sad", "anger")
+
+
+def _tally(frames: int, seconds: float, counts: dict[int, int], scores: float = 0.8) -> FrameTally:
+    classes = np.zeros(1024, np.int64)
+    for index, count in counts.items():
+        classes[index] = count
+    return FrameTally(
+        started_at_s=100.0,
+        ended_at_s=100.0 + seconds,
+        frames=frames,
+        latency_ms=np.tile(np.array([1, 2, 3, 4, 10], np.float32), (frames, 1)),
+        class_counts=classes,
+        confidence_sum=scores * sum(counts.values()),
+        confidence_histogram=np.zeros(20, np.int64),
+        brightness_histogram=np.zeros(16, np.int64),
+    )
+
+
+def _context(**more: object) -> WindowContext:
+    values: dict[str, object] = {
+        "window_id": "w",
+        "sequence": 1,
+        "boot_id": "b",
+        "ended_at": 1000.0,
+        "power_source": "replay",
+        "release": ReleaseRef(name="faces", version="1.0.0"),
+        "labels": LABELS,
+    }
+    return WindowContext(**{**values, **more})  # type: ignore[arg-type]
+
+
+def _readings(watts: float, seconds: float) -> list[PowerSample]:
+    return [PowerSample(at_s=100.0 + at_s, total_w=watts, rails_w={"VDD_IN": watts}) for at_s in (0.0, seconds)]
+
+
+@settings(max_examples=50)
+@given(
+    st.integers(0, 500),
+    st.floats(0.5, 600),
+    st.dictionaries(st.integers(0, 2), st.integers(0, 1000)),
+    st.floats(0, 100),
+)
+def test_a_window_keeps_its_accounts(frames: int, seconds: float, counts: dict[int, int], watts: float) -> None:
+    """Counts, rates and energies of any window belong together, and it survives the wire."""
+    window = build_window(_tally(frames, seconds, counts), _readings(watts, seconds), _context())
+    assert sum(window.expressions.values()) == window.detections == sum(counts.values())
+    assert set(window.expressions) == set(LABELS)
+    assert window.fps * (window.ended_at - window.started_at) == pytest.approx(frames, rel=1e-6, abs=1e-3)
+    assert window.power.energy_j == pytest.approx(watts * seconds, rel=1e-6, abs=1e-9)
+    if frames:
+        assert window.power.energy_per_inference_j is not None
+        assert window.power.energy_per_inference_j * frames == pytest.approx(window.power.energy_j)
+    assert decode(Window, encode(window), source="test") == window
+
+
+def test_without_a_source_figures_are_absent() -> None:
+    """No readings: no watts and no joules, rather than zero."""
+    window = build_window(_tally(10, 1.0, {}), [], _context(power_source="none"))
+    assert (window.power.source, window.power.total_w, window.power.energy_j) == ("none", None, None)
+
+
+def test_without_frames_there_is_no_latency() -> None:
+    """An idle window has no percentiles and no energy per inference."""
+    window = build_window(_tally(0, 1.0, {}), _readings(10, 1.0), _context())
+    assert window.latency_ms == {}
+    assert window.power.energy_per_inference_j is None
+
+
+def test_percentiles_are_by_stage() -> None:
+    """Each column is a stage, in the order of the pipeline."""
+    found = percentiles_of(np.array([[0, 1, 2, 3, 4], [0, 1, 2, 3, 8]], np.float32))
+    assert list(found) == ["capture", "letterbox", "infer", "decode", "total"]
+    assert found["total"].p50 == pytest.approx(6.0)
+
+
+def test_several_windows_make_one_look() -> None:
+    """Rates are weighted by time, confidence by detections."""
+    first = build_window(_tally(100, 10.0, {0: 10}, scores=0.9), _readings(10, 10), _context())
+    second = build_window(_tally(10, 2.0, {1: 30}, scores=0.5), _readings(20, 2), _context())
+    figures = figures_of([first, second])
+    assert figures is not None
+    assert figures.fps == pytest.approx(110 / 12)
+    assert figures.confidence_mean == pytest.approx((0.9 * 10 + 0.5 * 30) / 40)
+    assert figures.latency_p95_ms == pytest.approx(10.0)
+
+
+def test_no_window_is_no_look() -> None:
+    """Before the first window there is nothing to compare with."""
+    assert figures_of([]) is None
