@@ -1,7 +1,7 @@
 """Mean average precision as COCO defines it. Pure numpy.
 
-Ten overlap thresholds 0.50 … 0.95, 101 recall points, at most 100 detections an image and class, each object found once,
-a detection takes the free object that it overlaps most (https://cocodataset.org/#detection-eval). A class without
+Ten overlap thresholds 0.50 … 0.95, 101 recall points, at most 100 detections an image and class, each object found
+once, a detection takes the free object that it overlaps most (https://cocodataset.org/#detection-eval). A class without
 labelled objects has no precision and is left out of the mean.
 """
 

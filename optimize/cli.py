@@ -1,0 +1,217 @@
+"""``mien optimize``: run, export, inspect, check, pack, drill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Compile, calibrate, measure and pack a release.")
+
+JSON = typer.Option(False, "--json", help="Print one JSON document instead of a table.")
+WEIGHTS = typer.Option(..., help="A YOLOv8 or YOLO11 detector (.pt).")
+TOP_K = typer.Option(100, min=1, help="Boxes that the graph gives, before non-maximum suppression.")
+IMGSZ = typer.Option(None, help="N or HEIGHTxWIDTH in pixels; the training size unless given.")
+
+
+@app.command()
+def run(
+    weights: Path = WEIGHTS,
+    data: Path = typer.Option(..., help="The data.yaml that the weights were trained on."),
+    out: Path = typer.Option(..., help="Folder of the bundle; it must not exist."),
+    name: str = typer.Option("faces", help="Name of the release."),
+    version: str = typer.Option("1.0.0", help="Version of the release, major.minor.patch."),
+    imgsz: str = IMGSZ,
+    precision: str = typer.Option("fp32,fp16,int8", help="Precisions to make; fp32 among them."),
+    quantizer: str = typer.Option("onnxruntime", help="onnxruntime or modelopt."),
+    method: str = typer.Option("entropy", help="How INT8 scales are found: max, entropy or percentile."),
+    calibration_images: int = typer.Option(128, help="Training images to find INT8 scales with."),
+    top_k: int = TOP_K,
+    gate: Path = typer.Option(None, help="Limits (YAML); those of configs/gates/default.yaml unless given."),
+    training_record: Path = typer.Option(None, help="The run.json of the training."),
+    intended_use: str = typer.Option("Not stated.", help="What the model is for; stands on its card."),
+    seed: int = typer.Option(0, help="Chooses the calibration images."),
+    keep_passing: bool = typer.Option(False, "--keep-passing", help="Pack what passes when a precision is refused."),
+    archive: bool = typer.Option(False, "--archive", help="Write the bundle as one .tar.zst too."),
+    as_json: bool = JSON,
+) -> None:
+    """Weights to a bundle: export, calibrate, quantise, measure, gate, pack."""
+    from mien.config import read_settings
+    from mien.console import progress_bar
+    from optimize.bundle.archive import write_archive
+    from optimize.gate import GateLimits
+    from optimize.run import Order, optimize
+    from optimize.variants import parse_precisions
+
+    order = Order(
+        weights=weights,
+        data=data,
+        out=out,
+        name=name,
+        version=version,
+        limits=read_settings(GateLimits, gate) if gate else GateLimits(),
+        intended_use=intended_use,
+        precisions=parse_precisions(precision),
+        imgsz=imgsz,
+        top_k=top_k,
+        quantizer=quantizer,
+        method=method,
+        calibration_images=calibration_images,
+        seed=seed,
+        training_record=training_record,
+        keep_passing=keep_passing,
+    )
+    with progress_bar() as progress:
+        result = optimize(order, progress)
+        packed = write_archive(out, out.with_name(f"{out.name}.tar.zst")) if archive else None
+    _show(out, result.manifest, as_json=as_json, more={"seconds": result.seconds, "archive": packed})
+
+
+@app.command()
+def export(
+    weights: Path = WEIGHTS,
+    out: Path = typer.Option(..., help="The graph (.onnx) to write."),
+    imgsz: str = IMGSZ,
+    top_k: int = TOP_K,
+    as_json: bool = JSON,
+) -> None:
+    """Write the self-contained FP32 graph alone."""
+    from mien.console import out as stdout
+    from mien.console import print_json, progress_bar
+    from mien.files import sha256_of
+    from optimize.graph.export import export_fp32, graph_spec
+    from optimize.graph.weights import open_weights
+
+    opened = open_weights(weights)
+    spec = graph_spec(opened, imgsz, top_k)
+    with progress_bar() as progress:
+        export_fp32(opened, spec, out, progress=progress)
+    answer = {
+        "path": str(out),
+        "sha256": sha256_of(out),
+        "size_bytes": out.stat().st_size,
+        "input": ["N", spec.height, spec.width, 3],
+        "top_k": spec.top_k,
+        "labels": opened.names,
+    }
+    if as_json:
+        print_json(answer)
+    else:
+        stdout().print("\n".join(f"{key}: {value}" for key, value in answer.items()), highlight=False)
+
+
+@app.command()
+def inspect(bundle: Path = typer.Argument(help="Folder of a bundle."), as_json: bool = JSON) -> None:
+    """Check every byte of a bundle against its manifest and show what is in it."""
+    from mien.bundle import verify_bundle
+
+    _show(bundle, verify_bundle(bundle), as_json=as_json)
+
+
+@app.command()
+def check(bundle: Path = typer.Argument(help="Folder of a bundle."), as_json: bool = JSON) -> None:
+    """Check a bundle's bytes, then run its reference frames through every variant that runs here."""
+    from mien.console import out as stdout
+    from mien.console import print_json, progress_bar, table_of
+    from mien.errors import GateError
+    from optimize.check import check_bundle
+
+    with progress_bar() as progress:
+        rows = check_bundle(bundle, progress)
+    if as_json:
+        print_json({"bundle": str(bundle), "variants": [row.as_dict() for row in rows]})
+    else:
+        cells = [(row.path, row.agreement, row.recorded, "good" if row.passed else "bad") for row in rows]
+        stdout().print(table_of("Reference frames", ("file", ">reproduced here", ">when packed", ""), cells))
+    bad = [row.path for row in rows if not row.passed]
+    if bad:
+        raise GateError(
+            f"{bundle} does not see what it saw when it was packed",
+            found=", ".join(bad),
+            remedy="do not release it; pack it again from its weights",
+        )
+
+
+@app.command()
+def pack(
+    bundle: Path = typer.Argument(help="Folder of a bundle."),
+    out: Path = typer.Option(None, help="The archive; beside the bundle unless given."),
+    as_json: bool = JSON,
+) -> None:
+    """Write a bundle as one .tar.zst; the same bundle gives the same bytes."""
+    from mien.console import out as stdout
+    from mien.console import print_json
+    from mien.files import sha256_of
+    from optimize.bundle.archive import write_archive
+
+    written = write_archive(bundle, out or bundle.with_name(f"{bundle.resolve().name}.tar.zst"))
+    answer = {"archive": str(written), "sha256": sha256_of(written), "size_bytes": written.stat().st_size}
+    if as_json:
+        print_json(answer)
+    else:
+        stdout().print("\n".join(f"{key}: {value}" for key, value in answer.items()), highlight=False)
+
+
+@app.command()
+def drill(
+    bundle: Path = typer.Argument(help="Folder of a good bundle."),
+    version: str = typer.Option(..., help="Version of the damaged release; it must rise."),
+    out: Path = typer.Option(..., help="Folder of the damaged bundle; it must not exist."),
+    seed: int = typer.Option(0, help="Same seed, same damage."),
+    as_json: bool = JSON,
+) -> None:
+    """Damage a bundle's models on purpose after the gate, to rehearse a bad release."""
+    from mien.console import progress_bar
+    from optimize.bundle.drill import drill as damage
+
+    with progress_bar() as progress:
+        manifest = damage(bundle, version, out, seed=seed, progress=progress)
+    _show(out, manifest, as_json=as_json)
+
+
+def _show(bundle: Path, manifest: Any, *, as_json: bool, more: dict[str, Any] | None = None) -> None:  # noqa: ANN401
+    from mien.console import out, print_json, table_of
+
+    rows = [_row(manifest, variant) for variant in manifest.variants]
+    if as_json:
+        document = {"bundle": str(bundle), "release": str(manifest.ref), "variants": rows}
+        print_json({**document, **(more or {}), "refused": manifest.gate.refused})
+        return
+    cells = [
+        (
+            row["path"],
+            ", ".join(row["runtimes"]),
+            f"{row['map50']:.3f}",
+            f"{row['map50_95']:.3f}",
+            f"{row['size_bytes'] / 1e6:.2f} MB",
+            f"{row['latency_ms']:.1f} ms",
+            f"{row['reference_agreement']:.2f}",
+        )
+        for row in rows
+    ]
+    head = ("file", "runs on", ">mAP50", ">mAP50-95", ">size", ">latency", ">reference")
+    console = out()
+    console.print(table_of(f"{manifest.ref}  ({bundle})", head, cells))
+    for limit in manifest.known_limits:
+        console.print(f"  {limit}", highlight=False)
+    for path, reasons in manifest.gate.refused.items():
+        console.print(f"  [red]refused[/] {path}: {reasons}", highlight=False)
+
+
+def _row(manifest: Any, variant: Any) -> dict[str, Any]:  # noqa: ANN401
+    accuracy = variant.accuracy
+    return {
+        "release": str(manifest.ref),
+        "precision": variant.precision,
+        "path": variant.path,
+        "runtimes": list(variant.requires.runtimes),
+        "map50": accuracy.map50 if accuracy else 0.0,
+        "map50_95": accuracy.map50_95 if accuracy else 0.0,
+        "confidence_shift": accuracy.confidence_shift if accuracy else None,
+        "size_bytes": variant.size_bytes,
+        "latency_ms": variant.latency_ms,
+        "latency_on": variant.latency_on,
+        "reference_agreement": variant.reference_agreement,
+        "sha256": variant.sha256,
+    }

@@ -1,0 +1,1 @@
+"""What people read of a bundle: a page with plots, and a model card."""

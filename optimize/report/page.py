@@ -1,0 +1,107 @@
+"""Fills the report page. Everything that comes from outside is escaped; the page loads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib.resources import files
+from string import Template
+
+from optimize.report import plots
+from optimize.report.facts import ReportFacts
+
+
+def report_page(facts: ReportFacts) -> str:
+    """The whole page as HTML."""
+    template = Template(files("optimize.report").joinpath("templates/report.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        release=escape(facts.release),
+        intended_use=escape(facts.intended_use),
+        limits="".join(f'<p class="warning">{escape(limit)}</p>' for limit in facts.known_limits),
+        images=facts.measured[0].accuracy.images,
+        latency_on=escape(facts.latency_on),
+        variants=_variants(facts),
+        trade_off=plots.trade_off(facts.measured),
+        per_class=plots.per_class(facts.measured, facts.labels),
+        confidences=plots.confidences(facts.scores),
+        gate=_gate(facts),
+        worst=_worst(facts),
+        provenance=_provenance(facts),
+    )
+
+
+def _variants(facts: ReportFacts) -> str:
+    rows = [
+        (
+            one.path,
+            f"{one.accuracy.map50:.3f}",
+            f"{one.accuracy.map50_95:.3f}",
+            _signed(one.accuracy.confidence_shift),
+            str(one.accuracy.changed_images),
+            f"{one.reference_agreement:.3f}",
+            f"{one.size_bytes / 1e6:.2f} MB",
+            f"{one.latency_ms:.1f} ms",
+        )
+        for one in facts.measured
+    ]
+    head = ("file", "mAP50", "mAP50-95", "confidence shift", "changed images", "reference", "size", "latency")
+    return _table(head, rows)
+
+
+def _gate(facts: ReportFacts) -> str:
+    rows = [
+        (check.variant, check.name, f"{check.value:.4f}", f"{check.limit:.4f}", "passed" if check.passed else "failed")
+        for check in facts.gate.checks
+    ]
+    return _table(("file", "check", "value", "limit", ""), rows)
+
+
+def _worst(facts: ReportFacts) -> str:
+    cells = [
+        f'<figure><img alt="" src="{plots.picture(shown, path)}"><figcaption>{escape(shown.title)}<br>{escape(path)}'
+        "</figcaption></figure>"
+        for shown in facts.worst
+        for path in shown.found
+    ]
+    return "".join(cells) or "<p>No image's findings changed.</p>"
+
+
+def _provenance(facts: ReportFacts) -> str:
+    origin, calibration = facts.provenance, facts.calibration
+    pairs = [
+        ("made", origin.created_at),
+        ("input", facts.size),
+        ("classes", ", ".join(facts.labels)),
+        ("weights", f"sha256 {origin.weights_sha256}"),
+        ("training run", origin.training_run or "not recorded"),
+        ("validation data", f"sha256 {origin.data_sha256}; objects: {_counts(facts)}"),
+        ("commit", origin.git_commit or "not recorded"),
+        ("calibration", _calibration(facts) if calibration else "none"),
+        ("tools", ", ".join(f"{tool} {version}" for tool, version in origin.tools.items())),
+        ("licences", ", ".join(f"{part}: {licence}" for part, licence in origin.licences.items())),
+    ]
+    return "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in pairs)
+
+
+def _calibration(facts: ReportFacts) -> str:
+    used = facts.calibration
+    return f"{used.method}, {used.quantizer}, {used.images} training images, sha256 {used.data_sha256}" if used else ""
+
+
+def _counts(facts: ReportFacts) -> str:
+    return ", ".join(f"{name} {count}" for name, count in facts.objects.items())
+
+
+def _signed(value: float | None) -> str:
+    return "—" if value is None else f"{value:+.4f}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(text: str) -> str:
+    kind = {"passed": ' class="good"', "failed": ' class="bad"'}.get(text, "")
+    return f"<td{kind}>{escape(text)}</td>"
