@@ -47,9 +47,9 @@ def _code_lines(function, lines):
     return sum(1 for line in block if line.strip() and not line.strip().startswith("#"))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
+@pytest.mark.parametrize("path", [path for path in MODULES if "versions" not in path.parts], ids=_name)
 def test_no_file_or_function_grows_out_of_sight(path):
-    """A file is read in one sitting, a function on one screen."""
+    """A file is read in one sitting, a function on one screen; a migration is a list of tables and may be long."""
     lines = path.read_text().splitlines()
     assert len(lines) <= LONGEST_FILE
     long = {f.name: n for f in _functions(path) if (n := _code_lines(f, lines)) > LONGEST_FUNCTION}
