@@ -31,7 +31,7 @@ from mien.release import (
 )
 from optimize.bundle.provenance import provenance
 from optimize.bundle.staging import check_target, entry, staged, write_manifest
-from optimize.calibration.images import CalibrationSet, calibration_set
+from optimize.calibration.images import FEWEST, CalibrationSet, calibration_set
 from optimize.evaluate.coco import Precision as MeasuredPrecision
 from optimize.evaluate.coco import mean_average_precision
 from optimize.evaluate.compare import above, compare
@@ -44,7 +44,7 @@ from optimize.machine import latency_conditions
 from optimize.quantize.interface import Quantizer, check_method
 from optimize.reference import choose_frames, reference_frame, reproduced
 from optimize.report.write import write_report
-from optimize.variants import FP32, Made, make_fp16, make_int8, quantizer_called
+from optimize.variants import FP16_FRAMES, FP32, Made, make_fp16, make_int8, quantizer_called
 
 _KNOWN_LIMITS = (
     "A face's expression is not a person's feeling: never decide about people with it.",
@@ -172,15 +172,23 @@ def _make(
     order: Order, source: _Source, folder: Path, progress: Progress, clock: _Clock
 ) -> tuple[list[Made], Calibration | None]:
     made = [Made(path=FP32, precision="fp32", runtimes=("tensorrt", "onnxruntime"))]
-    if "fp16" in order.precisions:
-        with clock.step("fp16"):
-            made.append(make_fp16(folder, progress=progress))
-    if "int8" not in order.precisions:
+    if order.precisions == ("fp32",):
         return made, None
+    int8 = "int8" in order.precisions
     with clock.step("calibrate"):
         chosen = calibration_set(
-            source.dataset, source.spec, count=order.calibration_images, seed=order.seed, progress=progress
+            source.dataset,
+            source.spec,
+            count=order.calibration_images if int8 else FP16_FRAMES,
+            fewest=FEWEST if int8 else 1,
+            seed=order.seed,
+            progress=progress,
         )
+    if "fp16" in order.precisions:
+        with clock.step("fp16"):
+            made.append(make_fp16(folder, chosen.frames[:FP16_FRAMES], progress=progress))
+    if not int8:
+        return made, None
     with clock.step("int8"):
         made += make_int8(folder, chosen.frames, source.quantizer, order.method, progress=progress)
     return made, _calibration(order, chosen)

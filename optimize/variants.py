@@ -18,6 +18,8 @@ from optimize.graph.structure import decode_nodes, output_convolutions
 from optimize.quantize.interface import Quantizer
 
 FP32, FP16, INT8, INT8_CPU = "model.fp32.onnx", "model.fp16.onnx", "model.int8.onnx", "model.int8.cpu.onnx"
+FP16_FRAMES = 8
+"""So many frames show where FP16 would overflow."""
 QUANTIZERS = ("onnxruntime", "modelopt")
 
 
@@ -65,11 +67,11 @@ def quantizer_called(name: str) -> Quantizer:
     raise ConfigError("no such quantiser", found=name, wanted=", ".join(QUANTIZERS))
 
 
-def make_fp16(folder: Path, *, progress: Progress = SILENT) -> Made:
+def make_fp16(folder: Path, frames: npt.NDArray[np.uint8], *, progress: Progress = SILENT) -> Made:
     """Write the FP16 graph beside the FP32 graph."""
     from optimize.quantize.modelopt import write_fp16
 
-    write_fp16(folder / FP32, folder / FP16, progress=progress)
+    write_fp16(folder / FP32, folder / FP16, frames=frames, progress=progress)
     return Made(path=FP16, precision="fp16", runtimes=("tensorrt", "onnxruntime"))
 
 

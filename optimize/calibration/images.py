@@ -36,7 +36,7 @@ class CalibrationSet:
 
 
 def calibration_set(
-    dataset: Dataset, spec: GraphSpec, *, count: int, seed: int, progress: Progress = SILENT
+    dataset: Dataset, spec: GraphSpec, *, count: int, seed: int, fewest: int = FEWEST, progress: Progress = SILENT
 ) -> CalibrationSet:
     """Choose and read calibration images from the training split alone.
 
@@ -44,11 +44,11 @@ def calibration_set(
         DataError: too few images, one cannot be decoded, or nearly all are blank.
     """
     samples = dataset.split("train")
-    if min(count, len(samples)) < FEWEST:
+    if min(count, len(samples)) < fewest:
         raise DataError(
             "too few images to calibrate with",
             found=f"{min(count, len(samples))} (asked for {count}, the training split has {len(samples)})",
-            wanted=f"{FEWEST} or more, better 128",
+            wanted=f"{fewest} or more, better 128",
             remedy="raise --calibration-images or add training images, or leave int8 out of --precision",
         )
     pool = _pool(samples, count, seed)

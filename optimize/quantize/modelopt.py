@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from edge.engine.interface import INPUT
 from mien.console import SILENT, Progress
 from mien.files import write_bytes
 from optimize.graph.metadata import metadata_of, set_metadata, with_precision
@@ -67,19 +68,31 @@ class ModelOptQuantizer:
         return out
 
 
-def write_fp16(model: Path, out: Path, *, progress: Progress = SILENT) -> Path:
+def write_fp16(model: Path, out: Path, *, frames: npt.NDArray[np.uint8], progress: Progress = SILENT) -> Path:
     """Convert the FP32 graph to FP16 where its numbers allow; inputs and outputs keep their types.
+
+    Args:
+        model: the FP32 graph.
+        out: where the FP16 graph is written, whole or not at all.
+        frames: ``uint8[n, height, width, 3]``; a layer whose activations on these are too large for FP16 stays FP32.
+        progress: told when it is done.
 
     Raises:
         QuantizeError: Model Optimizer could not convert it.
     """
     progress.start("FP16 (AutoCast)", 1)
-    with _quiet():
+    with tempfile.TemporaryDirectory(prefix="mien-fp16-") as folder, _quiet():
         from modelopt.onnx.autocast import convert_to_mixed_precision
 
+        inputs = Path(folder) / "frames.npz"
+        np.savez(inputs, **{INPUT: frames})
         try:
             made = convert_to_mixed_precision(
-                onnx_path=str(model), low_precision_type="fp16", keep_io_types=True, providers=["cpu"]
+                onnx_path=str(model),
+                low_precision_type="fp16",
+                keep_io_types=True,
+                calibration_data=str(inputs),
+                providers=["cpu"],
             )
         except _ERRORS as error:
             raise QuantizeError(f"Model Optimizer could not convert {model} to FP16", found=str(error)[:300]) from error
