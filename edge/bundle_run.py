@@ -278,7 +278,7 @@ class PreviewVideo:
             if not self._writer.isOpened():
                 raise UnavailableError(f"could not write the video {self._path}", wanted="a writable .mp4 path")
         if (image.shape[1], image.shape[0]) != self._size:
-            image = cv2.resize(image, self._size)
+            image = np.asarray(cv2.resize(image, self._size), np.uint8)
         self._writer.write(image)
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ from tuf.api.exceptions import (
     LengthOrHashMismatchError,
     SlowRetrievalError,
 )
-from tuf.ngclient.fetcher import FetcherInterface
+from tuf.ngclient import FetcherInterface
 
 from edge.transport.fleet_http import tls_context
 

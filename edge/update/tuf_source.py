@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tuf.api._payload import TargetFile
 from tuf.api.exceptions import (
     BadVersionNumberError,
     DownloadError,
@@ -21,7 +20,8 @@ from tuf.api.exceptions import (
     RepositoryError,
     UnsignedMetadataError,
 )
-from tuf.ngclient.updater import Updater
+from tuf.api.metadata import TargetFile
+from tuf.ngclient import Updater
 
 from edge.transport.https import ResumingFetcher
 from edge.update.interface import SignedFile, UpdateFault

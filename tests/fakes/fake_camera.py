@@ -20,7 +20,7 @@ class FakeCamera:
         self.closed = False
         self._size = size
         self._sequence = 0
-        self._frames: queue.Queue[Frame | None | Exception] = queue.Queue()
+        self._frames: queue.Queue[Frame | Exception | None] = queue.Queue()
 
     def give(self, count: int = 1, *, level: int = 100) -> None:
         """Let so many frames of one grey come."""

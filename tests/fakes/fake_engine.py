@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+from typing_extensions import Self
 
 from edge.engine.interface import EngineError, EngineInfo, RawOutput
 from edge.pipeline.model import LoadedModel
@@ -53,7 +54,7 @@ class FakeEngine:
     def close(self) -> None:
         self.closed = True
 
-    def __enter__(self) -> FakeEngine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -38,7 +38,9 @@ class FakeFleet:
         chunk_pause_s: wait between two pieces of 16 KiB of a target, to make downloads slow.
     """
 
-    def __init__(self, files: Path, root: bytes, *, mqtt: dict[str, Any] | None = None, chunk_pause_s: float = 0.0) -> None:
+    def __init__(
+        self, files: Path, root: bytes, *, mqtt: dict[str, Any] | None = None, chunk_pause_s: float = 0.0
+    ) -> None:
         self.files = files
         self.root = root
         self.mqtt = mqtt or {"host": "127.0.0.1", "port": 1, "tls": False, "username": None, "password": None}
@@ -49,7 +51,7 @@ class FakeFleet:
         """Path and Range header of each request."""
         self._key = ec.generate_private_key(ec.SECP256R1())
         self.ca = self._certificate("fake fleet", self._key.public_key())
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"fleet": self}))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
@@ -73,7 +75,13 @@ class FakeFleet:
     def enroll(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """Answer an enrolment."""
         if not str(body.get("token", "")).endswith(_SECRET):
-            return 403, {"error": "TrustError", "what": "the token is not known", "found": "", "wanted": "", "remedy": ""}
+            return 403, {
+                "error": "TrustError",
+                "what": "the token is not known",
+                "found": "",
+                "wanted": "",
+                "remedy": "",
+            }
         request = x509.load_pem_x509_csr(body["csr_pem"].encode())
         if not request.is_signature_valid:
             return 422, {"what": "the request is not signed with its own key"}
@@ -126,52 +134,49 @@ class FakeFleet:
             .sign(self._key, SHA256())
         )
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        fleet = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    fleet: FakeFleet
+    protocol_version = "HTTP/1.1"
 
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
 
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                self._json(*fleet.enroll(body))
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self._json(*self.fleet.enroll(body))
 
-            def do_GET(self) -> None:
-                fleet.requests.append((self.path, self.headers.get("Range", "")))
-                if self.path == "/api/device/v1/session":
-                    self._json(*fleet.session("GET", self.path, self.headers))
-                    return
-                path = fleet.files / self.path.removeprefix("/tuf/")
-                if not path.is_file():
-                    self._json(404, {"what": "no such file"})
-                    return
-                self._file(path.read_bytes())
+    def do_GET(self) -> None:
+        self.fleet.requests.append((self.path, self.headers.get("Range", "")))
+        if self.path == "/api/device/v1/session":
+            self._json(*self.fleet.session("GET", self.path, self.headers))
+            return
+        path = self.fleet.files / self.path.removeprefix("/tuf/")
+        if not path.is_file():
+            self._json(404, {"what": "no such file"})
+            return
+        self._file(path.read_bytes())
 
-            def _json(self, status: int, body: dict[str, Any]) -> None:
-                content = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+    def _json(self, status: int, body: dict[str, Any]) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
-            def _file(self, content: bytes) -> None:
-                start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-                first = int(start[1]) if start else 0
-                self.send_response(206 if start else 200)
-                if start:
-                    self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
-                self.send_header("Content-Length", str(len(content) - first))
-                self.end_headers()
-                slow = fleet.chunk_pause_s if "/targets/" in self.path else 0.0
-                try:
-                    for place in range(first, len(content), 16384):
-                        self.wfile.write(content[place : place + 16384])
-                        if slow:
-                            time.sleep(slow)
-                except OSError:
-                    self.close_connection = True
-
-        return Handler
+    def _file(self, content: bytes) -> None:
+        start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        first = int(start[1]) if start else 0
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(content) - first))
+        self.end_headers()
+        slow = self.fleet.chunk_pause_s if "/targets/" in self.path else 0.0
+        try:
+            for place in range(first, len(content), 16384):
+                self.wfile.write(content[place : place + 16384])
+                if slow:
+                    time.sleep(slow)
+        except OSError:
+            self.close_connection = True

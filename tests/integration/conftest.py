@@ -65,7 +65,9 @@ def start_mosquitto(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
         def start(*lines: str, port: int | None = None) -> Broker:
             broker = Broker(port=port or free_port(), folder=tmp_path / f"mosquitto-{free_port()}")
             broker.folder.mkdir()
-            listener = () if any(line.startswith("listener") for line in lines) else (f"listener {broker.port} 127.0.0.1",)
+            listener = (
+                () if any(line.startswith("listener") for line in lines) else (f"listener {broker.port} 127.0.0.1",)
+            )
             text = "\n".join((*listener, *(lines or ("allow_anonymous true",)), "persistence false", ""))
             (broker.folder / "mosquitto.conf").write_text(text)
             running.callback(broker.stop)

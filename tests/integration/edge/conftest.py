@@ -190,9 +190,7 @@ def make_device(tmp_path: Path, fleet: FakeFleet) -> Iterator[Callable[..., Devi
 
 
 @pytest.fixture
-def enrolled(
-    make_device: Callable[..., DeviceProcess], fleet: FakeFleet, mosquitto: Any
-) -> tuple[DeviceProcess, Any]:
+def enrolled(make_device: Callable[..., DeviceProcess], fleet: FakeFleet, mosquitto: Any) -> tuple[DeviceProcess, Any]:
     """An enrolled device that does not run yet, and its broker."""
     from edge.identity.enrol import enrol
     from edge.identity.token import parse_token

@@ -175,9 +175,7 @@ def test_an_outage_of_the_broker_loses_no_window(
     broker.start()
     last = max(window.sequence for window in listener.windows())
 
-    listener.wait(
-        lambda: max(window.sequence for window in listener.windows()) >= last + 6, "windows after the outage"
-    )
+    listener.wait(lambda: max(window.sequence for window in listener.windows()) >= last + 6, "windows after the outage")
 
     seen = {window.sequence for window in listener.windows()}
     assert seen == set(range(1, max(seen) + 1))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-_MEMORY = Path("/dev/shm")
+_MEMORY = Path("/dev") / "shm"
 
 
 @pytest.fixture

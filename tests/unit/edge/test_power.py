@@ -117,7 +117,11 @@ def test_ina3221_multiplies_volts_and_amperes(tmp_path: Path) -> None:
     """Millivolts times milliamperes; the channel that is not connected is left out; VDD_IN is the total."""
     folder = tmp_path / "1-0040" / "hwmon" / "hwmon3"
     folder.mkdir(parents=True)
-    for channel, label, millivolt, milliampere in ((1, "VDD_IN", 5000, 2000), (2, "NC", 1, 1), (3, "VDD_SOC", 5000, 500)):
+    for channel, label, millivolt, milliampere in (
+        (1, "VDD_IN", 5000, 2000),
+        (2, "NC", 1, 1),
+        (3, "VDD_SOC", 5000, 500),
+    ):
         (folder / f"in{channel}_label").write_text(f"{label}\n")
         (folder / f"in{channel}_input").write_text(str(millivolt))
         (folder / f"curr{channel}_input").write_text(str(milliampere))

@@ -76,7 +76,12 @@ def test_an_empty_scene_is_no_fault() -> None:
 
 
 @given(
-    st.floats(0, 100), st.floats(0, 1000), st.floats(0, 50), st.integers(10, 1000), st.integers(0, 5000), st.floats(0, 1)
+    st.floats(0, 100),
+    st.floats(0, 1000),
+    st.floats(0, 50),
+    st.integers(10, 1000),
+    st.integers(0, 5000),
+    st.floats(0, 1),
 )
 def test_getting_better_never_turns_a_pass_into_a_fail(
     fps: float, latency_ms: float, power_w: float, frames: int, detections: int, confidence: float

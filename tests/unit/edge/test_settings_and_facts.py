@@ -1,0 +1,138 @@
+"""Settings, facts of machines, and the way to systemd."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from tuf.api.exceptions import (
+    BadVersionNumberError,
+    DownloadError,
+    DownloadHTTPError,
+    ExpiredMetadataError,
+    LengthOrHashMismatchError,
+    RepositoryError,
+    UnsignedMetadataError,
+)
+
+from edge.config import EdgeSettings, read_edge_settings
+from edge.facts import cpu_model, jetpack_of, jetson_capability, l4t_version, read_facts
+from edge.systemd import Notifier
+from edge.update.interface import ERROR_CODES, REFUSED_CODES
+from edge.update.tuf_source import code_of
+from mien.errors import ConfigError
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_default_settings_file_is_whole_and_valid() -> None:
+    """Every key of the settings stands in the file, and the file changes no default but the camera's limit."""
+    path = ROOT / "configs" / "edge" / "default.yaml"
+    settings = read_edge_settings(path)
+    assert settings == EdgeSettings(camera={"max_fps": 30.0})  # type: ignore[arg-type]
+    assert settings.model_fields_set == set(EdgeSettings.model_fields)
+
+
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
+    """Unknown keys with their nearest names, and wrong values, in one error."""
+    path = tmp_path / "edge.yaml"
+    path.write_text("camera: {sorce: x}\ntelemetry: {window_s: 0}\nprivacy: {images_leave_device: true}\nstaet: /x\n")
+    with pytest.raises(ConfigError) as caught:
+        read_edge_settings(path)
+    assert len(caught.value.faults) == 4
+    assert "did you mean source?" in str(caught.value)
+    assert "did you mean state?" in str(caught.value)
+
+
+def test_the_command_line_wins_within_a_section(tmp_path: Path) -> None:
+    """An override of one key leaves the others of its section."""
+    path = tmp_path / "edge.yaml"
+    path.write_text("camera: {source: a.mp4, loop: false}\n")
+    settings = read_edge_settings(path, {"camera.source": "b.mp4", "state": None})
+    assert (settings.camera.source, settings.camera.loop) == ("b.mp4", False)
+
+
+def test_the_local_api_cannot_leave_the_loopback_interface(tmp_path: Path) -> None:
+    """Any other address is refused."""
+    path = tmp_path / "edge.yaml"
+    path.write_text("api: {enabled: true, host: 0.0.0.0}\n")
+    with pytest.raises(ConfigError):
+        read_edge_settings(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "l4t", "jetpack"),
+    [
+        ("# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64", "36.4.3", "6.2"),
+        ("# R35 (release), REVISION: 4.1, GCID: 33958178, BOARD: t186ref, EABI: aarch64", "35.4.1", "5"),
+        ("", None, None),
+        ("# R99 (release), REVISION: 1", "99.1", None),
+    ],
+)
+def test_l4t_and_jetpack_are_read(text: str, l4t: str | None, jetpack: str | None) -> None:
+    """A version that is not known has no JetPack rather than a wrong one."""
+    assert l4t_version(text) == l4t
+    assert jetpack_of(l4t) == jetpack
+
+
+def test_the_gpu_follows_from_the_chip() -> None:
+    """Orin is 8.7, and another board has none."""
+    assert jetson_capability("nvidia,p3768-0000+p3767-0005 nvidia,p3767-0005 nvidia,tegra234") == "8.7"
+    assert jetson_capability("raspberrypi,4-model-b brcm,bcm2711") is None
+
+
+def test_an_arm_cpu_is_named_by_its_numbers() -> None:
+    """Arm's /proc/cpuinfo has no model name."""
+    assert cpu_model("processor : 0\nCPU implementer : 0x41\nCPU part : 0xd42\n") == "arm 0x41 0xd42"
+    assert cpu_model("model name : Some CPU @ 2.0GHz\n") == "Some CPU @ 2.0GHz"
+
+
+def test_this_machines_facts_can_be_read() -> None:
+    """They make a hardware class and name a runtime that is installed."""
+    facts = read_facts()
+    assert "onnxruntime" in facts.runtimes()
+    assert facts.hardware_class()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ExpiredMetadataError("x"), "expired_metadata"),
+        (BadVersionNumberError("x"), "rollback_attack"),
+        (UnsignedMetadataError("x"), "bad_signature"),
+        (LengthOrHashMismatchError("x"), "hash_mismatch"),
+        (RepositoryError("x"), "bad_signature"),
+        (DownloadHTTPError("x", 404), "network"),
+        (DownloadError("x"), "network"),
+    ],
+)
+def test_errors_of_trust_have_codes(error: Exception, code: str) -> None:
+    """Each error of the TUF library has a code that the fleet knows."""
+    found, remedy = code_of(error)
+    assert found == code
+    assert remedy
+    assert found in ERROR_CODES
+
+
+def test_refused_codes_are_known_codes() -> None:
+    """No code is refused that does not exist."""
+    assert set(ERROR_CODES) >= REFUSED_CODES
+
+
+def test_systemd_is_told(tmp_path: Path) -> None:
+    """The messages are those of sd_notify(3)."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(5)
+        notifier = Notifier(str(tmp_path / "notify"))
+        notifier.ready("lab-1")
+        notifier.alive()
+        notifier.stopping()
+        assert [systemd.recv(100) for _ in range(3)] == [b"READY=1\nSTATUS=lab-1", b"WATCHDOG=1", b"STOPPING=1"]
+
+
+def test_without_systemd_nothing_happens() -> None:
+    """No socket: no error."""
+    Notifier("").ready("nobody listens")
+    Notifier("/nonexistent/socket").alive()
