@@ -57,23 +57,35 @@ def synth(
 
 @data_app.command("check")
 def data_check(
-    data: Path = typer.Argument(help="A data.yaml, or the folder that holds one."), as_json: bool = JSON
+    data: Path = typer.Argument(help="A data.yaml, or the folder that holds one."),
+    report_file: Path = typer.Option(None, "--report", help="Write the findings as a page (.html) too."),
+    as_json: bool = JSON,
 ) -> None:
     """Validate a data set; exit code 4 when it is not fit to train on."""
     from mien.console import out, print_json, progress_bar
     from mien.dataset import read_dataset
+    from mien.errors import DataError
+    from mien.files import write_text
     from trainer.data.check import refuse_broken
+    from trainer.data.report import html_of
     from trainer.data.show import tables
     from trainer.run import check
 
     dataset = read_dataset(data)
     with progress_bar() as progress:
         report = check(dataset, progress)
+    if report_file is not None:
+        write_text(report_file, html_of(report, title=str(dataset.yaml)))
     if not as_json:
         out().print(tables(report))
-    elif report.ok:
-        print_json(report.as_dict())
-    refuse_broken(report, dataset)
+        refuse_broken(report, dataset)
+        return
+    try:
+        refuse_broken(report, dataset)
+    except DataError as error:
+        print_json(report.as_dict() | error.as_dict())
+        raise typer.Exit(error.exit_code) from error
+    print_json(report.as_dict())
 
 
 @data_app.command("hash")
@@ -102,7 +114,7 @@ def run(
     batch: int = typer.Option(None, help="Images in a step."),
     early_fraction: float = typer.Option(None, help="Share of the epochs after which early weights are kept."),
     seed: int = typer.Option(0, help="Of the weights and of the order of images."),
-    time_budget_s: float = typer.Option(None, help="End after the epoch that would pass this many seconds."),
+    time_budget_s: float = typer.Option(None, min=1, help="End after the epoch that would pass this many seconds."),
     allow_download: bool = typer.Option(False, help="Let ultralytics fetch weights that are not on this disk."),
     as_json: bool = JSON,
 ) -> None:

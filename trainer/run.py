@@ -50,11 +50,10 @@ def run(order: TrainingOrder, recipe: Recipe, progress: Progress = SILENT) -> Tr
     work = _fresh(order.out / "work")
     trained = train(
         model,
-        dataset.yaml,
+        dataset,
         recipe,
         work,
         seed=order.seed,
-        images=len(dataset.split("train")),
         time_budget_s=order.time_budget_s,
         progress=progress,
     )

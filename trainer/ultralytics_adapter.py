@@ -20,8 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mien.console import SILENT, Progress
+from mien.dataset import Dataset
 from mien.errors import ModelError, UnsupportedError
+from mien.files import write_text
 from optimize.torch_runtime import prepare
 from trainer.recipe import Recipe
 from trainer.record import Metrics
@@ -90,7 +94,8 @@ class _Ears:
             self.history.append(row | {"loss": total_loss(trainer)})
 
     def on_model_save(self, trainer: Any) -> None:  # noqa: ANN401 - ultralytics' trainer
-        if trainer.epoch + 1 == self.recipe.early_epoch():
+        stopped_before = trainer.stop and self.early_metrics is None
+        if trainer.epoch + 1 == self.recipe.early_epoch() or stopped_before:
             shutil.copyfile(trainer.last, self.work / "early.pt")
             self.early_metrics = metrics_of(trainer.metrics, trainer.epoch + 1, trainer)
 
@@ -154,10 +159,11 @@ def open_model(name: str, *, allow_download: bool) -> Any:  # noqa: ANN401 - ult
     except _UNREADABLE as error:
         raise ModelError(f"{name} is no weights file that ultralytics can read", found=str(error)[:200]) from error
     head = type(model.model.model[-1]).__name__ if hasattr(model.model, "model") else type(model.model).__name__
-    if model.task != "detect" or head != "Detect":
+    end_to_end = hasattr(model.model, "model") and getattr(model.model.model[-1], "end2end", False)
+    if model.task != "detect" or head != "Detect" or end_to_end:
         raise ModelError(
-            f"{name} is no detector",
-            found=f"task {model.task}, head {head}",
+            f"{name} is no detector of these families",
+            found=f"task {model.task}, head {head}{', end to end' if end_to_end else ''}",
             wanted="a YOLOv8 or YOLO11 detection model",
         )
     return model
@@ -165,12 +171,11 @@ def open_model(name: str, *, allow_download: bool) -> Any:  # noqa: ANN401 - ult
 
 def train(
     model: Any,  # noqa: ANN401 - ultralytics' model
-    data: Path,
+    data: Dataset,
     recipe: Recipe,
     work: Path,
     *,
     seed: int,
-    images: int,
     time_budget_s: float | None = None,
     progress: Progress = SILENT,
 ) -> Trained:
@@ -178,11 +183,10 @@ def train(
 
     Args:
         model: from :func:`open_model`.
-        data: a ``data.yaml`` that has passed the check.
+        data: a data set that has passed the check.
         recipe: how to train.
         work: a folder of its own; ultralytics' output goes below it, its words to ``train.log``.
         seed: of the weights and of the order of images.
-        images: training images, for the length of the progress bar.
         time_budget_s: end after the epoch that would pass it; never before the early weights.
         progress: one unit for each batch.
     """
@@ -193,9 +197,16 @@ def train(
     ears = _Ears(recipe, work, progress, time_budget_s, threads)
     for event in ("on_train_start", "on_train_batch_end", "on_train_epoch_end", "on_fit_epoch_end", "on_model_save"):
         model.add_callback(event, getattr(ears, event))
-    progress.start("training", -(-images // recipe.batch) * recipe.epochs)
-    with _words_to(work / "train.log"):
-        model.train(**arguments(recipe, data, work, seed=seed, device=device))
+    progress.start("training", -(-len(data.split("train")) // recipe.batch) * recipe.epochs)
+    try:
+        with _words_to(work / "train.log"):
+            model.train(**arguments(recipe, _described(data, work), work, seed=seed, device=device))
+    except (RuntimeError, FileNotFoundError) as error:
+        raise ModelError(
+            "the training broke off",
+            found=next(iter(str(error).splitlines()), type(error).__name__)[:300],
+            remedy=f"read {work / 'train.log'}; when memory ran out, take a smaller --batch or --imgsz",
+        ) from error
     trainer = model.trainer
     final = _stripped(Path(trainer.best if trainer.best.exists() else trainer.last), work / "final.pt")
     return Trained(
@@ -208,6 +219,17 @@ def train(
         threads=threads,
         history=tuple(ears.history),
     )
+
+
+def _described(data: Dataset, work: Path) -> Path:
+    """Describe a data set to ultralytics by absolute paths, whose meaning does not depend on its settings."""
+    description: dict[str, Any] = {"names": dict(enumerate(data.names))}
+    for split in ("train", "val"):
+        listing = work / f"{split}.txt"
+        write_text(listing, "".join(f"{sample.image.resolve()}\n" for sample in data.split(split)))
+        description[split] = str(listing)
+    write_text(work / "data.yaml", yaml.safe_dump(description, sort_keys=False))
+    return work / "data.yaml"
 
 
 def arguments(recipe: Recipe, data: Path, work: Path, *, seed: int, device: str) -> dict[str, Any]:

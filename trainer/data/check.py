@@ -14,6 +14,8 @@ from trainer.data.leakage import near_duplicates
 MIN_SIDE_PX = 4
 BALANCE_RATIO = 10
 MOST_SHOWN = 5
+EDGE_SLACK = 0.01
+"""Boxes may reach beyond an image by this share of its side: rounding of label files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +160,16 @@ def _small_boxes(data: ReadDataset) -> Iterable[Finding]:
     yield from _finding("warning", "tiny_box", f"boxes under {MIN_SIDE_PX} px", where)
 
 
+def _beyond_edges(data: ReadDataset) -> Iterable[Finding]:
+    where = [f"{image.split}/{image.name}" for image in data.images if any(map(_leaves_image, image.boxes))]
+    yield from _finding("warning", "beyond_edge", "images with a box that reaches beyond their edge", where)
+
+
+def _leaves_image(box: LabelBox) -> bool:
+    x0, y0, x1, y1 = box.xyxy(1, 1)
+    return min(x0, y0) < -EDGE_SLACK or max(x1, y1) > 1 + EDGE_SLACK
+
+
 def _repeated_boxes(data: ReadDataset) -> Iterable[Finding]:
     where = [f"{i.split}/{i.name}" for i in data.images if len(set(i.boxes)) != len(i.boxes)]
     yield from _finding("warning", "repeated_box", "images with the same box twice", where)
@@ -192,5 +204,5 @@ def _leakage(data: ReadDataset) -> Iterable[Finding]:
 
 _RULES = (
     *(_empty_splits, _unreadable, _label_faults, _no_labels, _orphans),
-    *(_small_boxes, _repeated_boxes, _balance, _leakage),
+    *(_small_boxes, _beyond_edges, _repeated_boxes, _balance, _leakage),
 )

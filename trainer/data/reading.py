@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
+from io import BytesIO
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from trainer.data.leakage import HASH_HEIGHT, HASH_WIDTH, dhash
 
 _CHUNK = 64
 _FEW = 128
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
 def read_for_check(dataset: Dataset, progress: Progress = SILENT) -> ReadDataset:
@@ -46,8 +48,8 @@ def read_image(class_count: int, job: tuple[str, Sample]) -> ReadImage:
     found = ReadImage(split=split, name=sample.image.name, boxes=boxes, faults=faults, has_label=sample.label.exists())
     content = np.fromfile(sample.image, dtype=np.uint8)
     pixels = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
-    if pixels is None:
-        reason = "0 bytes" if not content.size else "corrupt"
+    reason = _unreadable(content.tobytes()) if pixels is not None else "corrupt" if content.size else "0 bytes"
+    if pixels is None or reason:
         return replace(found, unreadable=reason)
     grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
     small = cv2.resize(grey, (HASH_WIDTH, HASH_HEIGHT), interpolation=cv2.INTER_AREA)
@@ -58,6 +60,20 @@ def read_image(class_count: int, job: tuple[str, Sample]) -> ReadImage:
         sha256=sha256_of(sample.image),
         dhash=dhash(small.astype(np.uint8)),
     )
+
+
+def _unreadable(content: bytes) -> str:
+    """Why an image that OpenCV has decoded is broken all the same; it fills a truncated JPEG with grey."""
+    if not content.startswith(_JPEG_START) or content.endswith(_JPEG_END):
+        return ""
+    from PIL import Image
+
+    try:
+        with Image.open(BytesIO(content)) as image:
+            image.load()
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 def _read_all(jobs: list[tuple[str, Sample]], class_count: int) -> Iterator[ReadImage]:

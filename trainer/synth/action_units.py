@@ -71,7 +71,7 @@ PROTOTYPES: dict[str, tuple[Prototype, ...]] = {
     "surprise": (Prototype({"AU1": 0.9, "AU2": 1.0, "AU5": 0.9, "AU25": 0.6, "AU26": 1.0}),),
 }
 
-_WEAKEST, _OPTIONAL_CHANCE, _TWITCH = 0.62, 0.5, 0.06
+_WEAKEST, _OPTIONAL_CHANCE, _TWITCH = 0.7, 0.5, 0.06
 
 
 def sample(expression: str, rng: np.random.Generator) -> dict[str, float]:

@@ -58,7 +58,7 @@ def write_dataset(order: DatasetOrder, progress: Progress = SILENT) -> dict[str,
     for _ in _run(partial(_render_one, order, photographs), jobs, order.jobs):
         progress.advance()
     names = "\n".join(f"  {index}: {name}" for index, name in enumerate(EXPRESSIONS))
-    write_text(order.out / "data.yaml", f"path: .\ntrain: images/train\nval: images/val\nnames:\n{names}\n")
+    write_text(order.out / "data.yaml", f"train: images/train\nval: images/val\nnames:\n{names}\n")
     record = {
         "generator_version": VERSION,
         "seed": order.seed,

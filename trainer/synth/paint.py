@@ -82,7 +82,7 @@ class _Canvas:
         self.pixels[:] = before
 
     def multiply(self, factor: npt.NDArray[np.float32]) -> None:
-        np.multiply(self.pixels, factor[..., None], out=self.pixels, casting="unsafe")
+        self.pixels[:] = np.minimum(self.pixels * factor[..., None], 255)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +97,7 @@ class Light:
 def paint_face(person: Person, units: Units, placement: Placement, light: Light) -> Patch:
     """Paint a person who shows the given action units."""
     face, canvas = build_face(person, units), _Canvas(placement)
-    skin = _bgr(SKIN_TONES[person.skin_tone - 1])
+    skin = _exposed(_bgr(SKIN_TONES[person.skin_tone - 1]))
     hair = _bgr(HAIR_COLOURS[person.hair_colour])
     _paint_behind(canvas, person, skin, hair)
     for ear in face.ears:
@@ -142,13 +142,13 @@ def _shade(canvas: _Canvas, light: Light) -> None:
     y = ((np.arange(side, dtype=np.float32) - centre_y) / half)[:, None]
     slope = 1 + light.hardness * 0.45 * (x * light.x + y * light.y)
     rim = 1 - 0.22 * np.clip((x / 0.85) ** 2 + (y / 1.1) ** 2 - 0.35, 0, 1)
-    canvas.multiply(np.clip(slope * rim, 0.35, 1.0).astype(np.float32))
+    canvas.multiply(np.clip(slope * rim, 0.45, 1.12).astype(np.float32))
 
 
 def _paint_folds(canvas: _Canvas, face: Face, skin: Colour) -> None:
     for points, strength in face.folds:
         if strength > 0.05:  # noqa: PLR2004 - too faint to see
-            canvas.stroke(points, _mix(skin, (18, 18, 34), 0.18 + 0.42 * strength), 0.012 + 0.018 * strength)
+            canvas.stroke(points, _crease(skin, 0.18 + 0.42 * strength), 0.012 + 0.018 * strength)
 
 
 def _paint_beard(canvas: _Canvas, face: Face, person: Person, hair: Colour, skin: Colour) -> None:
@@ -185,7 +185,7 @@ def _paint_eye(canvas: _Canvas, eye: Eye, person: Person, skin: Colour, units: U
     crinkle = units.get("AU6", 0.0)
     if crinkle > 0.2:  # noqa: PLR2004 - crow's feet come with raised cheeks
         for line in eye.crow_feet:
-            canvas.stroke(line, _mix(skin, (18, 18, 34), 0.2 + 0.4 * crinkle), 0.014)
+            canvas.stroke(line, _crease(skin, 0.2 + 0.4 * crinkle), 0.014)
 
 
 def _paint_nose(canvas: _Canvas, face: Face, skin: Colour) -> None:
@@ -253,6 +253,18 @@ def _blob(x: float, y: float, rx: float, ry: float) -> Points:
 def _arc(rx: float, ry: float, start_deg: float, end_deg: float) -> Points:
     angle = np.radians(np.linspace(start_deg, end_deg, 30))
     return np.stack([rx * np.cos(angle), ry * np.sin(angle)], axis=1)
+
+
+def _exposed(skin: Colour) -> Colour:
+    """A tone as a camera that meters for the face shows it: dark tones are lifted more than light ones."""
+    blue, green, red = (255 * (channel / 255) ** 0.78 for channel in skin)
+    return (blue, green, red)
+
+
+def _crease(skin: Colour, share: float) -> Colour:
+    """The shadow in a fold; on dark skin it is deeper, so that it is seen there as well as on light skin."""
+    darkness = 1 - sum(skin) / (3 * 255)
+    return _mix(skin, (12, 12, 22), min(0.92, share + 0.35 * darkness))
 
 
 def _bgr(rgb: tuple[int, int, int]) -> Colour:

@@ -108,7 +108,7 @@ def sample_conditions(rng: np.random.Generator) -> Conditions:
         gain=float(rng.uniform(0.75, 1.2)),
         warmth=float(rng.uniform(-0.12, 0.12)),
         blur_px=float(max(0.0, rng.normal(0.15, 0.35))),
-        noise=float(rng.uniform(0, 7)),
+        noise=float(rng.uniform(0, 6)),
     )
 
 
@@ -193,8 +193,8 @@ def _piece(rng: np.random.Generator, photograph: Image, width: int, height: int)
 
 def _places(rng: np.random.Generator, width: int, height: int) -> list[Placement]:
     """One to three heads that hardly cover each other, nearly all of each inside the picture."""
-    count = int(rng.choice((1, 2, 3), p=(0.5, 0.32, 0.18)))
-    largest, smallest = {1: (0.44, 0.19), 2: (0.28, 0.16), 3: (0.22, 0.14)}[count]
+    count = int(rng.choice((1, 2, 3), p=(0.3, 0.35, 0.35)))
+    largest, smallest = {1: (0.42, 0.19), 2: (0.28, 0.17), 3: (0.23, 0.15)}[count]
     boxes: list[npt.NDArray[np.float64]] = []
     places: list[Placement] = []
     for _ in range(_TRIES):
