@@ -1,0 +1,114 @@
+"""What the routes share: the fleet's parts, and who is asking."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+
+from fleet.broker.interface import BrokerAccess
+from fleet.changes import Changes
+from fleet.config import FleetSettings, is_loopback
+from fleet.identity.ca import Authority
+from fleet.identity.signatures import check_signature, read_signature
+from fleet.ingest.pipeline import Ingest
+from fleet.registry.repository import Repository
+from fleet.store.database import Store
+from fleet.store.devices import ACCEPTED, Device
+from mien.errors import TrustError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """The parts that routes use."""
+
+    settings: FleetSettings
+    store: Store
+    authority: Authority
+    repository: Repository
+    ingest: Ingest
+    broker: BrokerAccess
+    """How devices reach the broker."""
+    changes: Changes
+    nudge: Callable[[], None]
+    """Asks the rollout loop to look at once."""
+    is_connected: Callable[[], bool]
+    clock: Callable[[], float]
+    operator_token: str
+
+
+class UnauthorizedError(TrustError):
+    """The operator token is missing or wrong."""
+
+
+def fleet_of(request: Request) -> Fleet:
+    """The parts, from the application."""
+    fleet: Fleet = request.app.state.fleet
+    return fleet
+
+
+FleetDep = Annotated[Fleet, Depends(fleet_of)]
+
+
+def operator(fleet: FleetDep, authorization: Annotated[str | None, Header()] = None) -> None:
+    """Let operators pass.
+
+    Raises:
+        UnauthorizedError: no token, or a wrong one.
+    """
+    given = (authorization or "").removeprefix("Bearer ")
+    if not hmac.compare_digest(given.encode(), fleet.operator_token.encode()):
+        raise UnauthorizedError(
+            "this needs the operator token",
+            found="another token" if given else "none",
+            remedy="name the service's data folder with --data, or set MIEN_FLEET_TOKEN",
+        )
+
+
+def reader(request: Request, fleet: FleetDep, authorization: Annotated[str | None, Header()] = None) -> None:
+    """Let operators pass, and callers on this machine unless the settings say otherwise.
+
+    Raises:
+        UnauthorizedError: somebody else without the token.
+    """
+    local = request.client is not None and (is_loopback(request.client.host) or request.client.host == "testclient")
+    if not (fleet.settings.http.open_reads and local and is_loopback(fleet.settings.http.host)):
+        operator(fleet, authorization)
+
+
+def device(
+    request: Request,
+    fleet: FleetDep,
+    signature_input: Annotated[str | None, Header()] = None,
+    signature: Annotated[str | None, Header()] = None,
+) -> Device:
+    """The accepted device that signed the request.
+
+    Raises:
+        TrustError: not signed, unknown, revoked, or its certificate has expired.
+    """
+    signed = read_signature(request.method, request.url.path, signature_input=signature_input, signature=signature)
+    now = fleet.clock()
+    with fleet.store.read() as work:
+        known = work.devices.find(signed.device_id)
+    if known is None:
+        raise TrustError(
+            f"device '{signed.device_id}' is not known here", remedy="enrol it: mien edge enroll TOKEN@URL"
+        )
+    check_signature(signed, known.certificate_pem, now=now)
+    if known.state != ACCEPTED:
+        raise TrustError(
+            f"the identity of {known.id} was {known.state}",
+            found=f"state {known.state}",
+            wanted=f"state {ACCEPTED}",
+            remedy="ask the fleet's operator; a new token enrols the device anew under another name",
+        )
+    if known.certificate_expires_at < now:
+        raise TrustError(f"the certificate of {known.id} has expired", remedy="enrol the device again")
+    return known
+
+
+DeviceDep = Annotated[Device, Depends(device)]

@@ -1,0 +1,80 @@
+"""Which HTTP status each error has. One table; bodies are the error's own parts."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from fleet.api.deps import UnauthorizedError
+from fleet.errors import ConflictError, NotFoundError
+from mien.errors import (
+    BundleError,
+    ConfigError,
+    DataError,
+    GateError,
+    MienError,
+    TrustError,
+    UnavailableError,
+    UnsupportedError,
+)
+
+_log = logging.getLogger(__name__)
+
+STATUS: tuple[tuple[type[MienError], HTTPStatus], ...] = (
+    (UnauthorizedError, HTTPStatus.UNAUTHORIZED),
+    (NotFoundError, HTTPStatus.NOT_FOUND),
+    (ConflictError, HTTPStatus.CONFLICT),
+    (TrustError, HTTPStatus.FORBIDDEN),
+    (ConfigError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (DataError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (BundleError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (GateError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (UnsupportedError, HTTPStatus.NOT_IMPLEMENTED),
+    (UnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (MienError, HTTPStatus.INTERNAL_SERVER_ERROR),
+)
+"""First match wins."""
+
+
+def status_of(error: MienError) -> HTTPStatus:
+    """The status of an error."""
+    return next(status for kind, status in STATUS if isinstance(error, kind))
+
+
+def install(app: FastAPI) -> None:
+    """Answer errors with their parts as JSON."""
+    app.add_exception_handler(MienError, _mien)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+
+
+def _mien(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, MienError):
+        raise error
+    status = status_of(error)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.error("%s %s: %s", request.method, request.url.path, error)
+    body: dict[str, object] = {**error.as_dict()}
+    if isinstance(error, ConfigError):
+        body["faults"] = list(error.faults)
+    return JSONResponse(body, status_code=status)
+
+
+def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()[:20]]
+    told = ConfigError("the request is not what this address takes", found="; ".join(faults), faults=tuple(faults))
+    return JSONResponse({**told.as_dict(), "faults": faults}, status_code=HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+def _http(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        raise error
+    body = NotFoundError(f"{request.method} {request.url.path}: {error.detail}").as_dict()
+    return JSONResponse(body, status_code=error.status_code, headers=error.headers)

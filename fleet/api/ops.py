@@ -1,0 +1,247 @@
+"""Routes for operators: reading is open to this machine (:func:`fleet.api.deps.reader`); changing needs the token."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from fleet.api.deps import Fleet, FleetDep, operator, reader
+from fleet.api.shapes import device_json, release_json, rollout_json
+from fleet.errors import NotFoundError
+from fleet.identity.enrol import check_group
+from fleet.identity.tokens import make_token
+from fleet.registry.publish import read_release
+from fleet.rollouts.explain import explain
+from fleet.rollouts.measure import verdict_on
+from fleet.rollouts.orders import command, create, get
+from fleet.rollouts.policy import RolloutPolicy
+from fleet.rollouts.tick import device_view
+from fleet.store.devices import Device
+from fleet.store.work import Work
+from mien.config import nearest, settings_from
+from mien.errors import BundleError
+from mien.release import ReleaseRef
+
+router = APIRouter(prefix="/api/v1", tags=["operators"])
+_READ = [Depends(reader)]
+_CHANGE = [Depends(operator)]
+_Limit = Annotated[int, Query(ge=1, le=1000)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class TokenRequest(_Body):
+    """A token to make."""
+
+    group: str = "default"
+    uses: int = Field(default=1, ge=1, le=100_000)
+    ttl_s: float = Field(default=3600.0, ge=60, le=365 * 86400)
+
+
+class ReleaseRequest(_Body):
+    """A release that the registry holds."""
+
+    name: str
+    version: str
+    manifest_sha256: str
+
+
+class RolloutRequest(_Body):
+    """A rollout to make."""
+
+    release: str
+    policy: dict[str, Any]
+    start: bool = False
+
+
+@router.post("/tokens", status_code=201, dependencies=_CHANGE)
+def create_token(body: TokenRequest, fleet: FleetDep) -> dict[str, Any]:
+    """Make an enrolment token; its text is shown once."""
+    check_group(body.group)
+    now = fleet.clock()
+    text, stored = make_token(
+        group=body.group, uses=body.uses, expires_at=now + body.ttl_s, ca_sha256=fleet.authority.fingerprint
+    )
+    with fleet.store.write() as work:
+        work.tokens.add(stored, at=now)
+        work.audit.note("token.create", stored.id, at=now, group=body.group, uses=body.uses)
+    return {
+        "token": text,
+        "id": stored.id,
+        "group": body.group,
+        "uses": body.uses,
+        "expires_at": stored.expires_at,
+    }
+
+
+@router.get("/devices", dependencies=_READ)
+def devices(fleet: FleetDep) -> list[dict[str, Any]]:
+    """All devices with their last figures."""
+    with fleet.store.read() as work:
+        return [_device(fleet, device) for device in work.devices.all()]
+
+
+@router.get("/devices/{device_id}", dependencies=_READ)
+def one_device(device_id: str, fleet: FleetDep) -> dict[str, Any]:
+    """One device."""
+    with fleet.store.read() as work:
+        device = find_device(work, device_id)
+    return _device(fleet, device) | {"twin": device.twin, "status": device.status}
+
+
+@router.get("/devices/{device_id}/windows", dependencies=_READ)
+def windows(device_id: str, fleet: FleetDep, limit: _Limit = 60) -> list[dict[str, Any]]:
+    """A device's last telemetry windows, newest first."""
+    with fleet.store.read() as work:
+        find_device(work, device_id)
+        return [window.model_dump(mode="json") for window in work.windows.latest(device_id, limit)]
+
+
+@router.post("/devices/{device_id}/revoke", dependencies=_CHANGE)
+def revoke(device_id: str, fleet: FleetDep) -> dict[str, Any]:
+    """Refuse a device from now on."""
+    now = fleet.clock()
+    with fleet.store.write() as work:
+        find_device(work, device_id)
+        work.devices.revoke(device_id, at=now)
+        work.audit.note("device.revoke", device_id, at=now)
+        device = find_device(work, device_id)
+    fleet.changes.note()
+    fleet.nudge()
+    return _device(fleet, device)
+
+
+@router.get("/releases", dependencies=_READ)
+def releases(fleet: FleetDep) -> list[dict[str, Any]]:
+    """All releases with what was measured of them."""
+    with fleet.store.read() as work:
+        return [release_json(release) for release in work.releases.all()]
+
+
+@router.post("/releases", status_code=201, dependencies=_CHANGE)
+def register_release(body: ReleaseRequest, fleet: FleetDep) -> dict[str, Any]:
+    """Take note of a release that was published into the registry."""
+    ref = ReleaseRef.parse(f"{body.name}@{body.version}")
+    now = fleet.clock()
+    release = read_release(fleet.repository, ref, at=now)
+    if release.manifest_sha256 != body.manifest_sha256:
+        raise BundleError(
+            f"the registry holds another {ref}",
+            found=f"manifest {release.manifest_sha256[:12]}…",
+            wanted=f"manifest {body.manifest_sha256[:12]}…",
+        )
+    with fleet.store.write() as work:
+        if work.releases.put(release):
+            work.audit.note("release.publish", str(ref), at=now, manifest_sha256=release.manifest_sha256)
+    fleet.changes.note()
+    return release_json(release)
+
+
+@router.get("/rollouts", dependencies=_READ)
+def rollouts(fleet: FleetDep) -> list[dict[str, Any]]:
+    """All rollouts, newest first."""
+    with fleet.store.read() as work:
+        known = work.devices.all()
+        return [rollout_json(rollout, known, now=fleet.clock()) for rollout in work.rollouts.all()]
+
+
+@router.post("/rollouts", status_code=201, dependencies=_CHANGE)
+def create_rollout(body: RolloutRequest, fleet: FleetDep) -> dict[str, Any]:
+    """Make a rollout, and start it if asked to."""
+    policy = settings_from(RolloutPolicy, body.policy, source="the policy")
+    now = fleet.clock()
+    with fleet.store.write() as work:
+        rollout = create(work, body.release, policy, seed=secrets.token_hex(8), now=now)
+        if body.start:
+            rollout = command(work, rollout.view.id, "start", now=now)
+        shape = rollout_json(rollout, work.devices.all(), now=now)
+    _look(fleet)
+    return shape
+
+
+@router.get("/rollouts/{rollout_id}", dependencies=_READ)
+def one_rollout(rollout_id: int, fleet: FleetDep) -> dict[str, Any]:
+    """One rollout."""
+    with fleet.store.read() as work:
+        return rollout_json(get(work, rollout_id), work.devices.all(), now=fleet.clock())
+
+
+@router.get("/rollouts/{rollout_id}/explain", dependencies=_READ)
+def explain_rollout(rollout_id: int, fleet: FleetDep) -> dict[str, Any]:
+    """Where a rollout stands and what it waits for, in sentences."""
+    with fleet.store.read() as work:
+        return {"id": rollout_id, "sentences": sentences(work, rollout_id, fleet.clock())}
+
+
+@router.post("/rollouts/{rollout_id}/{name}", dependencies=_CHANGE)
+def command_rollout(rollout_id: int, name: str, fleet: FleetDep) -> dict[str, Any]:
+    """Start, pause, resume, stop or approve."""
+    now = fleet.clock()
+    with fleet.store.write() as work:
+        rollout = command(work, rollout_id, name, now=now)
+        shape = rollout_json(rollout, work.devices.all(), now=now)
+    _look(fleet)
+    return shape
+
+
+@router.get("/events", dependencies=_READ)
+def events(fleet: FleetDep, limit: _Limit = 100) -> list[dict[str, Any]]:
+    """What devices want people to know, newest first."""
+    with fleet.store.read() as work:
+        found = work.events.latest(limit)
+    return [{"device": item.device_id, **item.event.model_dump(mode="json")} for item in found]
+
+
+@router.get("/audit", dependencies=_CHANGE)
+def audit(fleet: FleetDep, limit: _Limit = 100) -> list[dict[str, Any]]:
+    """Who did what, newest first."""
+    with fleet.store.read() as work:
+        return [
+            {
+                "at": entry.at,
+                "actor": entry.actor,
+                "action": entry.action,
+                "subject": entry.subject,
+                "details": dict(entry.details),
+            }
+            for entry in work.audit.latest(limit)
+        ]
+
+
+def find_device(work: Work, device_id: str) -> Device:
+    """A device.
+
+    Raises:
+        NotFoundError: there is none with this id.
+    """
+    device = work.devices.find(device_id)
+    if device is None:
+        known = nearest(device_id, [known.id for known in work.devices.all()])
+        raise NotFoundError(
+            f"there is no device '{device_id[:80]}'",
+            wanted=" or ".join(known),
+            remedy="see 'mien fleet devices'",
+        )
+    return device
+
+
+def sentences(work: Work, rollout_id: int, now: float) -> list[str]:
+    """Where a rollout stands, in sentences."""
+    rollout = get(work, rollout_id)
+    views = [device_view(device) for device in work.devices.all()]
+    verdict = verdict_on(work, rollout.view, views, now)
+    return explain(rollout.view, views, verdict, because=rollout.halted_because or rollout.paused_because)
+
+
+def _device(fleet: Fleet, device: Device) -> dict[str, Any]:
+    return device_json(device, now=fleet.clock(), silent_after_s=fleet.settings.devices.silent_after_s)
+
+
+def _look(fleet: Fleet) -> None:
+    fleet.changes.note()
+    fleet.nudge()

@@ -1,0 +1,159 @@
+"""How the command line shows what the service answers. Pure: JSON in, rows and tables out."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+
+from mien.console import table_of
+
+_Row = Sequence[object]
+_STATES = {
+    "finished": "green",
+    "running": "cyan",
+    "paused": "yellow",
+    "stopping": "red",
+    "stopped": "red",
+    "SUCCEEDED": "green",
+    "FAILED": "red",
+    "TIMED_OUT": "red",
+    "REJECTED": "red",
+    "IN_PROGRESS": "cyan",
+    "soaking": "cyan",
+    "error": "red",
+}
+
+
+def device_rows(devices: Iterable[Mapping[str, Any]]) -> list[_Row]:
+    """One row for each device."""
+    return [
+        (
+            device["id"],
+            device["group"],
+            _device_state(device),
+            device["release"],
+            number(device["fps"], 1),
+            number(device["latency_p95_ms"], 1),
+            number(device["power_w"], 2),
+            device["power_source"],
+            (device["update"] or {}).get("state"),
+        )
+        for device in devices
+    ]
+
+
+def release_rows(releases: Iterable[Mapping[str, Any]]) -> list[_Row]:
+    """One row for each variant."""
+    rows: list[_Row] = []
+    for release in releases:
+        for variant in release["variants"]:
+            accuracy = variant.get("accuracy") or {}
+            rows.append(
+                (
+                    release["release"],
+                    variant["precision"],
+                    variant["format"],
+                    number(accuracy.get("map50"), 3),
+                    number(accuracy.get("map50_95"), 3),
+                    number(variant["size_bytes"] / 1e6, 2),
+                    number(variant.get("latency_ms"), 1),
+                )
+            )
+    return rows
+
+
+def rollout_rows(rollouts: Iterable[Mapping[str, Any]]) -> list[_Row]:
+    """One row for each rollout."""
+    return [
+        (
+            rollout["id"],
+            rollout["release"],
+            rollout["policy_name"],
+            coloured(rollout["state"]),
+            f"{rollout['devices_reached']}/{rollout['devices_total']}",
+            rollout["devices_succeeded"],
+            rollout["devices_rolled_back"],
+            number(rollout["seconds"], 0),
+            escape(rollout["halted_because"] or rollout["paused_because"] or ""),
+        )
+        for rollout in rollouts
+    ]
+
+
+def rollout_view(rollout: Mapping[str, Any]) -> Group:
+    """A rollout with its waves and devices."""
+    head = f"[bold]rollout {rollout['id']}[/] {rollout['release']} {coloured(rollout['state'])}"
+    because = rollout["halted_because"] or rollout["paused_because"]
+    parts: list[Any] = [head]
+    if because:
+        parts.append(f"[red]{escape(because)}[/]")
+    parts += [_waves(rollout), _executions(rollout)]
+    return Group(*parts)
+
+
+def audit_rows(entries: Iterable[Mapping[str, Any]]) -> list[_Row]:
+    """One row for each entry."""
+    return [
+        (
+            dt.datetime.fromtimestamp(entry["at"], dt.timezone.utc).strftime("%Y-%m-%d %H:%M:%S"),
+            entry["actor"],
+            entry["action"],
+            entry["subject"],
+            escape(", ".join(f"{name}={value}" for name, value in entry["details"].items() if value)),
+        )
+        for entry in entries
+    ]
+
+
+def coloured(state: str) -> str:
+    """A state in its colour."""
+    colour = _STATES.get(state)
+    return f"[{colour}]{state}[/]" if colour else state
+
+
+def number(value: float | None, digits: int) -> str | None:
+    """A number with so many digits, or nothing."""
+    return None if value is None else f"{value:.{digits}f}"
+
+
+def _device_state(device: Mapping[str, Any]) -> str:
+    if device["state"] != "accepted":
+        return f"[red]{device['state']}[/]"
+    if not device["online"]:
+        return "[dim]offline[/]"
+    return "[yellow]silent[/]" if device["silent"] else "[green]online[/]"
+
+
+def _waves(rollout: Mapping[str, Any]) -> Table:
+    rows = [
+        (
+            wave["name"],
+            coloured(wave["state"]),
+            wave["devices"],
+            wave["succeeded"],
+            wave["failed"],
+            (wave["verdict"] or {}).get("outcome"),
+        )
+        for wave in rollout["waves"]
+    ]
+    return table_of("Waves", ("wave", "state", ">devices", ">succeeded", ">failed", "verdict"), rows)
+
+
+def _executions(rollout: Mapping[str, Any]) -> Table:
+    names = [wave["name"] for wave in rollout["waves"]]
+    rows = [
+        (
+            execution["device"],
+            names[execution["wave"]],
+            coloured(execution["state"]),
+            "yes" if execution["rolled_back"] else "",
+            escape(execution["detail"]),
+        )
+        for execution in rollout["executions"]
+    ]
+    return table_of("Devices", ("device", "wave", "state", "rolled back", "detail"), rows)

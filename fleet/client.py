@@ -1,0 +1,134 @@
+"""The command line's way to the service: HTTP with the operator token, errors as they were raised there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from fleet.config import DEFAULT_HTTP_PORT
+from fleet.errors import ConflictError, NotFoundError
+from fleet.paths import DataFolder
+from mien.errors import (
+    BundleError,
+    ConfigError,
+    DataError,
+    GateError,
+    InternalError,
+    MienError,
+    TrustError,
+    UnavailableError,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_HTTP_PORT}"
+_TIMEOUT_S = 20.0
+_RAISED: tuple[type[MienError], ...] = (
+    BundleError,
+    ConfigError,
+    ConflictError,
+    DataError,
+    GateError,
+    NotFoundError,
+    TrustError,
+    UnavailableError,
+)
+_KINDS: dict[str, type[MienError]] = {kind.__name__: kind for kind in _RAISED} | {"UnauthorizedError": TrustError}
+
+
+class FleetClient:
+    """Talks to one service.
+
+    Args:
+        url: where it is.
+        token: the operator token; ``None`` reads only.
+        ca: the authority to trust for https; ``None`` trusts the system's.
+    """
+
+    def __init__(self, url: str, token: str | None, *, ca: Path | None = None) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        verify: Any = True
+        if ca is not None:
+            import ssl
+
+            verify = ssl.create_default_context(cafile=str(ca))
+        self._url = url.rstrip("/")
+        self._http = httpx.Client(base_url=self._url, headers=headers, timeout=_TIMEOUT_S, verify=verify)
+
+    def __enter__(self) -> Self:
+        """Use as a context manager."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close connections."""
+        self._http.close()
+
+    def get(self, path: str) -> Any:  # noqa: ANN401 - JSON is any value
+        """Ask.
+
+        Raises:
+            MienError: as the service raised it.
+            UnavailableError: it does not answer.
+        """
+        return self._asked("GET", path)
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON is any value
+        """Change something. Raises as :meth:`get` does."""
+        return self._asked("POST", path, json=body or {})
+
+    def _asked(self, method: str, path: str, **arguments: Any) -> Any:  # noqa: ANN401
+        try:
+            answer = self._http.request(method, f"/api/v1{path}", **arguments)
+        except httpx.HTTPError as error:
+            raise UnavailableError(
+                f"the fleet service at {self._url} does not answer",
+                found=str(error) or type(error).__name__,
+                remedy="start it with 'mien fleet serve', or name its address with --url",
+            ) from error
+        try:
+            body = answer.json()
+        except ValueError as error:
+            raise UnavailableError(
+                f"{self._url} is no fleet service", found=f"status {answer.status_code}, no JSON", remedy="check --url"
+            ) from error
+        if answer.is_error:
+            raise _raised(body)
+        return body
+
+
+def find_token(data: Path | None) -> str | None:
+    """The operator token: from MIEN_FLEET_TOKEN, or from the service's data folder; ``None`` when neither is there.
+
+    Raises:
+        UnavailableError: the folder's token cannot be read by this user.
+    """
+    given = os.environ.get("MIEN_FLEET_TOKEN")
+    if given:
+        return given
+    path = DataFolder(data or Path("fleet-data")).operator_token
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UnavailableError(
+            f"could not read {path}", found=error.strerror or str(error), remedy="run as the service's user"
+        ) from error
+
+
+def _raised(body: Any) -> MienError:  # noqa: ANN401 - JSON is any value
+    if not isinstance(body, dict):
+        return InternalError("the service answered an error of unknown form", found=str(body)[:200])
+    kind = _KINDS.get(str(body.get("error")), InternalError)
+    parts = {name: str(body.get(name) or "") for name in ("found", "wanted", "remedy")}
+    what = str(body.get("what") or "the service refused")
+    if kind is ConfigError:
+        return ConfigError(what, **parts, faults=tuple(map(str, body.get("faults") or ())))
+    return kind(what, **parts)

@@ -1,0 +1,152 @@
+"""What the fleet service is told, read once from YAML and the command line.
+
+Decides what is allowed together (no open port without TLS). Leaves opening ports and files to :mod:`fleet.service`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from mien.config import Settings, read_settings, settings_from
+
+DEFAULT_HTTP_PORT = 8321
+DEFAULT_MQTT_PORT = 18831
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class HttpSettings(Settings):
+    """Where the API and the dashboard answer."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=DEFAULT_HTTP_PORT, ge=1, le=65535)
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    trusted_hosts: tuple[str, ...] = ()
+    """Names under which browsers and devices reach the service, besides this machine's own."""
+    open_reads: bool = True
+    """Whether a caller on this machine may read without the operator token. Never applies to other callers."""
+
+    @model_validator(mode="after")
+    def _no_plain_text_beyond_loopback(self) -> HttpSettings:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together; give both or neither")
+        if not is_loopback(self.host) and self.tls_cert is None:
+            raise ValueError(f"refuses to listen on {self.host} without TLS; give tls_cert and tls_key, or 127.0.0.1")
+        return self
+
+    @property
+    def scheme(self) -> str:
+        """``http`` or ``https``."""
+        return "https" if self.tls_cert else "http"
+
+
+class MqttSettings(Settings):
+    """The broker: one that the service starts itself, or one that runs already."""
+
+    broker: Literal["embedded", "external"] = "embedded"
+    """``embedded`` is for a demo on one machine: loopback only, no access rules, nothing kept on the disk."""
+    host: str = "127.0.0.1"
+    """Where devices and the service reach it."""
+    port: int = Field(default=DEFAULT_MQTT_PORT, ge=1, le=65535)
+    tls: bool = False
+    ca: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    username: str | None = None
+    password_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _embedded_stays_on_loopback(self) -> MqttSettings:
+        if self.broker == "embedded" and not is_loopback(self.host):
+            raise ValueError("the embedded broker listens on loopback only; use broker: external for a site")
+        if self.broker == "embedded" and self.tls:
+            raise ValueError("the embedded broker does not enforce client certificates; use broker: external for TLS")
+        if self.broker == "external" and not self.tls and not is_loopback(self.host):
+            raise ValueError(f"refuses to talk to the broker on {self.host} without TLS; set tls: true")
+        return self
+
+
+class DeviceSettings(Settings):
+    """When a device counts as what."""
+
+    silent_after_s: float = Field(default=120.0, gt=0)
+    """A device that says online but has sent nothing for so long is shown as silent."""
+
+
+class IngestSettings(Settings):
+    """How messages become rows."""
+
+    batch: int = Field(default=200, ge=1, le=5000)
+    linger_s: float = Field(default=0.1, ge=0, le=5)
+    """Longest time that a message waits for company before it is stored."""
+    queue: int = Field(default=5000, ge=1)
+
+
+class RolloutSettings(Settings):
+    """How often rollouts are looked at."""
+
+    tick_s: float = Field(default=1.0, gt=0)
+
+
+class RetentionSettings(Settings):
+    """How long telemetry is kept."""
+
+    windows_days: float = Field(default=30.0, gt=0)
+    events_days: float = Field(default=180.0, gt=0)
+
+
+class FleetSettings(Settings):
+    """All of the service."""
+
+    data: Path = Path("fleet-data")
+    database_url: str | None = None
+    """SQLAlchemy URL; ``None`` is SQLite in the data folder."""
+    http: HttpSettings = HttpSettings()
+    mqtt: MqttSettings = MqttSettings()
+    devices: DeviceSettings = DeviceSettings()
+    ingest: IngestSettings = IngestSettings()
+    rollouts: RolloutSettings = RolloutSettings()
+    retention: RetentionSettings = RetentionSettings()
+
+    @property
+    def database(self) -> str:
+        """The database's URL."""
+        return self.database_url or f"sqlite:///{(self.data / 'fleet.db').resolve()}"
+
+
+def read_fleet(path: Path | None, overrides: dict[str, Any]) -> FleetSettings:
+    """Read the service's settings.
+
+    Args:
+        path: a YAML file, or ``None`` for the defaults.
+        overrides: dotted names (``http.port``) with values of the command line; ``None`` values are ignored.
+
+    Raises:
+        ConfigError: with all faults in one report.
+    """
+    loaded: dict[str, Any] = {}
+    if path is not None:
+        loaded = read_settings(FleetSettings, path).model_dump(exclude_unset=True)
+    for name, value in overrides.items():
+        if value is not None:
+            _set(loaded, name.split("."), value)
+    return settings_from(FleetSettings, loaded, source=str(path) if path else "the command line")
+
+
+def _set(values: dict[str, Any], names: list[str], value: Any) -> None:  # noqa: ANN401 - a setting is any value
+    for name in names[:-1]:
+        values = values.setdefault(name, {})
+    values[names[-1]] = value

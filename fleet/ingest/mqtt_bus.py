@@ -1,0 +1,114 @@
+"""The message bus over MQTT 5 with paho: a session that outlives connections, acknowledgements after storing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from fleet.broker.interface import BrokerAccess
+from fleet.ingest.interface import BusEvents, Incoming
+from mien.topics import FROM_DEVICE, all_devices
+
+_log = logging.getLogger(__name__)
+
+CLIENT_ID = "mien-fleet"
+_KEEPALIVE_S = 30
+_SESSION_EXPIRY_S = 24 * 3600
+_MOST_UNACKNOWLEDGED = 500
+_TICKETS = 1 << 16
+"""Packet identifiers have 16 bits; the part above tells connections apart."""
+
+
+class MqttBus:
+    """One connection to the broker.
+
+    Args:
+        access: where, and as whom.
+    """
+
+    def __init__(self, access: BrokerAccess) -> None:
+        self._access = access
+        self._events: BusEvents | None = None
+        self._connection = 0
+        self._client = Client(
+            CallbackAPIVersion.VERSION2, CLIENT_ID, protocol=MQTTProtocolVersion.MQTTv5, manual_ack=True
+        )
+        if access.username is not None:
+            self._client.username_pw_set(access.username, access.password)
+        if access.tls:
+            self._client.tls_set(_text(access.ca), _text(access.client_cert), _text(access.client_key))
+        self._client.reconnect_delay_set(1, 30)
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_message = self._on_message
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the broker has accepted us."""
+        return bool(self._client.is_connected())
+
+    def start(self, events: BusEvents) -> None:
+        """Begin connecting; reconnects by itself."""
+        self._events = events
+        session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        session.SessionExpiryInterval = _SESSION_EXPIRY_S
+        session.ReceiveMaximum = _MOST_UNACKNOWLEDGED
+        self._client.connect_async(
+            self._access.host, self._access.port, keepalive=_KEEPALIVE_S, clean_start=False, properties=session
+        )
+        self._client.loop_start()
+
+    def stop(self) -> None:
+        """Disconnect; waits for the thread."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def acknowledge(self, messages: Sequence[Incoming]) -> None:
+        """Send PUBACK for stored messages; those of an earlier connection are sent again by the broker anyway."""
+        for message in messages:
+            connection, packet = divmod(message.ticket, _TICKETS)
+            if message.qos > 0 and connection == self._connection:
+                self._client.ack(packet, message.qos)
+
+    def publish_retained(self, topic: str, payload: bytes, *, timeout_s: float) -> bool:
+        """Publish and wait for the broker's confirmation."""
+        if not self.is_connected:
+            return False
+        sent = self._client.publish(topic, payload, qos=1, retain=True)
+        try:
+            sent.wait_for_publish(timeout_s)
+        except (ValueError, RuntimeError):
+            return False
+        return bool(sent.is_published())
+
+    def _on_connect(self, client: Client, _data: Any, flags: Any, reason: ReasonCode, _properties: Any) -> None:  # noqa: ANN401
+        if reason.is_failure:
+            _log.error("the broker refused the fleet service: %s", reason)
+            return
+        self._connection += 1
+        client.subscribe([(all_devices(channel), 1) for channel in FROM_DEVICE])
+        if self._events is not None:
+            self._events.connected(fresh=not flags.session_present)
+
+    def _on_disconnect(self, _client: Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:  # noqa: ANN401
+        if reason.is_failure:
+            _log.warning("the broker is gone (%s); connecting again", reason)
+
+    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:  # noqa: ANN401
+        if self._events is not None:
+            ticket = self._connection * _TICKETS + message.mid
+            self._events.received(
+                Incoming(topic=message.topic, payload=bytes(message.payload), ticket=ticket, qos=message.qos)
+            )
+
+
+def _text(path: Path | None) -> str | None:
+    return str(path) if path else None

@@ -1,0 +1,10 @@
+"""Runs migrations on the connection that :func:`fleet.store.database.migrate` hands over."""
+
+from alembic import context
+
+from fleet.store.models import Base
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True)
+with context.begin_transaction():
+    context.run_migrations()

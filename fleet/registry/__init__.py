@@ -1,0 +1,1 @@
+"""Signed releases: a TUF repository that devices download from and that a stolen server cannot forge."""

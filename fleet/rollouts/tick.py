@@ -1,0 +1,222 @@
+"""Applies what the planner decides: load, plan, apply, until nothing is left to do; then let the outbox send.
+
+All of one step happens in one transaction, so a kill leaves either the state before or the state after it, and the next
+tick goes on from there. This module decides nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fleet.rollouts.actions import (
+    Action,
+    Deploy,
+    Move,
+    Revert,
+    SetExecution,
+    SetRevert,
+    SetWave,
+    Skip,
+    StartWave,
+    Withdraw,
+)
+from fleet.rollouts.analysis import Verdict
+from fleet.rollouts.measure import verdict_on
+from fleet.rollouts.planner import plan, soaking
+from fleet.rollouts.states import (
+    ENDED,
+    ExecutionState,
+    RevertState,
+    RolloutEvent,
+    RolloutState,
+    follow,
+)
+from fleet.rollouts.view import DeviceView, ExecutionView, RolloutView
+from fleet.store.database import Store
+from fleet.store.devices import ACCEPTED, Device
+from fleet.store.rollouts import Rollout
+from fleet.store.work import Work
+from mien.errors import InternalError
+from mien.messages import Desired, ProbePolicy
+from mien.release import ReleaseRef
+
+_log = logging.getLogger(__name__)
+
+_MOST_STEPS = 20
+_WATCHED = (RolloutState.RUNNING, RolloutState.PAUSED, RolloutState.STOPPING, RolloutState.STOPPED)
+
+
+class Tick:
+    """Moves all rollouts on.
+
+    Args:
+        store: where they are.
+        clock: Unix seconds.
+        changed: called when something was changed.
+    """
+
+    def __init__(self, store: Store, *, clock: Callable[[], float], changed: Callable[[], None]) -> None:
+        self._store, self._clock, self._changed = store, clock, changed
+
+    def run(self) -> int:
+        """Move every rollout as far as it goes now; the number of steps that changed something."""
+        steps = 0
+        with self._store.read() as work:
+            watched = [rollout.view.id for rollout in work.rollouts.in_states(_WATCHED)]
+        for rollout_id in watched:
+            steps += self._settle(rollout_id)
+        if steps:
+            self._changed()
+        return steps
+
+    def _settle(self, rollout_id: int) -> int:
+        for step in range(_MOST_STEPS):
+            if not self._step(rollout_id):
+                return step
+        raise InternalError(f"rollout {rollout_id} does not come to rest", found=f"{_MOST_STEPS} steps in one tick")
+
+    def _step(self, rollout_id: int) -> bool:
+        now = self._clock()
+        with self._store.read() as work:
+            actions, verdict = _planned(work, rollout_id, now)
+        if not actions:
+            self._note_verdict(rollout_id, verdict)
+            return False
+        with self._store.write() as work:
+            actions, _ = _planned(work, rollout_id, now)
+            _Applier(work, rollout_id, now).apply(actions)
+        return bool(actions)
+
+    def _note_verdict(self, rollout_id: int, verdict: Verdict | None) -> None:
+        """Keep the present figures of a soaking wave, for people to see."""
+        if verdict is None:
+            return
+        with self._store.write() as work:
+            rollout = work.rollouts.find(rollout_id)
+            wave = soaking(rollout.view) if rollout else None
+            if rollout and wave and rollout.verdicts.get(wave.number) != verdict.as_dict():
+                work.rollouts.set_verdict(rollout_id, wave.number, verdict.as_dict())
+
+
+def device_view(device: Device) -> DeviceView:
+    """A device as the planner sees it."""
+    return DeviceView(
+        id=device.id,
+        group=device.group,
+        labels=device.labels,
+        accepted=device.state == ACCEPTED,
+        online=device.online,
+        online_since=device.online_since,
+        release=device.release,
+        known_bad=device.known_bad,
+        desired_deployment=device.desired_deployment,
+    )
+
+
+def _planned(work: Work, rollout_id: int, now: float) -> tuple[Sequence[Action], Verdict | None]:
+    rollout = work.rollouts.find(rollout_id)
+    if rollout is None:
+        return (), None
+    devices = [device_view(device) for device in work.devices.all()]
+    verdict = verdict_on(work, rollout.view, devices, now)
+    return plan(rollout.view, devices, verdict, now), verdict
+
+
+@dataclass
+class _Applier:
+    work: Work
+    rollout_id: int
+    now: float
+
+    def apply(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            rollout = self.work.rollouts.find(self.rollout_id)
+            if rollout is not None:
+                self._apply(action, rollout)
+
+    def _apply(self, action: Action, rollout: Rollout) -> None:
+        rollouts, number, now = self.work.rollouts, self.rollout_id, self.now
+        match action:
+            case StartWave():
+                rollouts.start_wave(number, action.wave, at=now)
+            case Deploy() | Skip():
+                self._enter(action, rollout)
+            case SetExecution():
+                rollouts.set_execution(number, action.device_id, action.state, action.detail, at=now)
+            case SetWave():
+                verdict = action.verdict.as_dict() if action.verdict else None
+                rollouts.set_wave(number, action.wave, action.state, at=now, verdict=verdict)
+            case Move():
+                self._move(action, rollout.view)
+            case Revert():
+                self._revert(action, rollout.view)
+            case SetRevert():
+                rollouts.set_revert(number, action.device_id, action.state)
+            case Withdraw():
+                self.work.devices.desire(action.device_id, None)
+
+    def _enter(self, action: Deploy | Skip, rollout: Rollout) -> None:
+        execution = ExecutionView(
+            device_id=action.device_id,
+            wave=action.wave,
+            deployment_id=action.deployment_id,
+            state=action.state if isinstance(action, Skip) else ExecutionState.QUEUED,
+            detail=action.detail if isinstance(action, Skip) else "",
+            previous=None if isinstance(action, Skip) else action.previous,
+            queued_at=self.now,
+        )
+        self.work.rollouts.add_execution(self.rollout_id, execution, at=self.now)
+        if isinstance(action, Deploy):
+            ref = ReleaseRef.parse(rollout.view.release)
+            self._desire(action.device_id, action.deployment_id, ref, rollout.manifest_sha256, rollout.view)
+
+    def _revert(self, action: Revert, rollout: RolloutView) -> None:
+        before = self.work.releases.find(action.release)
+        state = RevertState.IN_PROGRESS if before else RevertState.FAILED
+        self.work.rollouts.start_revert(self.rollout_id, action.device_id, action.revert_id, state, at=self.now)
+        if before is None:
+            self.work.devices.desire(action.device_id, None)
+            return
+        ref = ReleaseRef.parse(action.release)
+        self._desire(action.device_id, action.revert_id, ref, before.manifest_sha256, rollout, rollback=True)
+
+    def _desire(
+        self,
+        device_id: str,
+        deployment_id: str,
+        release: ReleaseRef,
+        manifest_sha256: str,
+        rollout: RolloutView,
+        *,
+        rollback: bool = False,
+    ) -> None:
+        probe: ProbePolicy = rollout.policy.probe.message()
+        desired = Desired(
+            deployment_id=deployment_id,
+            release=release,
+            manifest_sha256=manifest_sha256,
+            issued_at=self.now,
+            timeout_s=rollout.policy.timeout_s,
+            rollback=rollback,
+            probe=probe,
+        )
+        self.work.devices.desire(device_id, desired)
+
+    def _move(self, action: Move, rollout: RolloutView) -> None:
+        state = follow(rollout.state, action.event)
+        if state is None:
+            raise InternalError(f"rollout {rollout.id} is {rollout.state} and does not know '{action.event}'")
+        fields: dict[str, object] = {}
+        if action.event is RolloutEvent.HALT:
+            fields["halted_because"] = action.reason
+        if action.event is RolloutEvent.PAUSE:
+            fields["paused_because"] = action.reason
+        if state in ENDED:
+            fields["ended_at"] = self.now
+        self.work.rollouts.move(rollout.id, state, **fields)
+        self.work.audit.note(
+            f"rollout.{action.event}", str(rollout.id), at=self.now, actor="planner", reason=action.reason
+        )
+        _log.info("rollout %d (%s): %s -> %s %s", rollout.id, rollout.release, rollout.state, state, action.reason)

@@ -1,0 +1,159 @@
+"""The composition root of the running service: what starts in which order, and ends in the opposite one.
+
+Database and keys, broker, ingest, loops, HTTP; the port for HTTP is taken first, so that a second service on the same
+port stops before it touches anything.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import uvicorn
+
+from fleet.api.deps import Fleet
+from fleet.app import create_app
+from fleet.broker.embedded import EmbeddedBroker
+from fleet.broker.external import ExternalBroker
+from fleet.broker.interface import Broker
+from fleet.changes import Changes
+from fleet.config import FleetSettings
+from fleet.ingest.mqtt_bus import MqttBus
+from fleet.ingest.outbox import Outbox
+from fleet.ingest.pipeline import Ingest
+from fleet.loops import Loop, Upkeep
+from fleet.paths import DataFolder
+from fleet.rollouts.tick import Tick
+from fleet.setup import Foundation, prepare
+from mien.errors import UnavailableError
+
+_log = logging.getLogger(__name__)
+_UPKEEP_S = 60.0
+_LAST_ANSWERS_S = 2
+
+
+def serve(settings: FleetSettings, *, ready: Callable[[Fleet], None]) -> None:
+    """Run the service until SIGINT or SIGTERM.
+
+    Args:
+        settings: all of it.
+        ready: called once everything but HTTP runs, to tell people where to look.
+
+    Raises:
+        UnavailableError: a port is taken, or broker or database do not answer.
+    """
+    with listening(settings.http.host, settings.http.port) as listener, running(settings) as fleet:
+        ready(fleet)
+        config = uvicorn.Config(
+            create_app(fleet),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_LAST_ANSWERS_S,
+            ssl_certfile=settings.http.tls_cert,
+            ssl_keyfile=settings.http.tls_key,
+        )
+        with _signals_end_in_order():
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextmanager
+def running(settings: FleetSettings) -> Iterator[Fleet]:
+    """Everything but HTTP, running while the block does."""
+    clock = time.time
+    foundation = prepare(settings, dt.datetime.now(dt.timezone.utc))
+    with ExitStack() as ends:
+        ends.callback(foundation.store.close)
+        broker = _broker(settings)
+        ends.callback(broker.stop)
+        broker.start()
+        yield _wire(settings, foundation, broker, ends=ends, clock=clock)
+
+
+def _wire(
+    settings: FleetSettings, foundation: Foundation, broker: Broker, *, ends: ExitStack, clock: Callable[[], float]
+) -> Fleet:
+    """Start ingest and loops, and note how they end."""
+    changes, store = Changes(), foundation.store
+    bus = MqttBus(broker.for_service)
+    outbox = Outbox(store, bus)
+    tick = Tick(store, clock=clock, changed=changes.note)
+
+    def look() -> None:
+        tick.run()
+        outbox.flush()
+
+    rollouts = Loop("rollouts", look, every_s=settings.rollouts.tick_s)
+    upkeep = Loop("upkeep", Upkeep(foundation.repository, store, settings.retention, clock).run, every_s=_UPKEEP_S)
+
+    def connected(fresh: bool) -> None:
+        _log.info("connected to the broker%s", "" if fresh else ", which kept our session")
+        if fresh:
+            outbox.send_all()
+        rollouts.nudge()
+
+    ingest = Ingest(store, settings.ingest, clock=clock, changed=changes.note, connected=connected)
+    ingest.start(bus)
+    ends.callback(bus.stop)
+    ends.callback(ingest.stop)
+    for loop in (rollouts, upkeep):
+        loop.start()
+        ends.callback(loop.stop)
+    ends.callback(changes.close)
+    return Fleet(
+        settings=settings,
+        store=store,
+        authority=foundation.authority,
+        repository=foundation.repository,
+        ingest=ingest,
+        broker=broker.for_devices,
+        changes=changes,
+        nudge=rollouts.nudge,
+        is_connected=lambda: bus.is_connected,
+        clock=clock,
+        operator_token=foundation.operator_token,
+    )
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A listening socket.
+
+    Raises:
+        UnavailableError: the port is taken, or the address is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen(128)
+        except OSError as error:
+            raise UnavailableError(
+                f"could not listen on {host}:{port}",
+                found=error.strerror or str(error),
+                remedy="end what uses that port, or choose another with --http-port",
+            ) from error
+        yield listener
+
+
+def _broker(settings: FleetSettings) -> Broker:
+    if settings.mqtt.broker == "external":
+        return ExternalBroker(settings.mqtt)
+    return EmbeddedBroker(DataFolder(settings.data), settings.mqtt.host, settings.mqtt.port)
+
+
+@contextmanager
+def _signals_end_in_order() -> Iterator[None]:
+    """Uvicorn raises the signal that ended it again; take it calmly, so that the rest ends in order."""
+    kept = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""What the fleet remembers: SQLAlchemy models, one repository for each aggregate, units of work."""

@@ -1,0 +1,193 @@
+"""Devices in the store: identity, last words, desired release."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from fleet.identity.ca import Issued
+from fleet.store.models import DeviceRow
+from mien.messages import Desired, Status, Twin, UpdateReport, Window
+
+ACCEPTED, REVOKED = "accepted", "revoked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A device as the fleet knows it."""
+
+    id: str
+    group: str
+    state: str
+    """pending, accepted, rejected or revoked."""
+    certificate_pem: str
+    certificate_expires_at: float
+    enrolled_at: float
+    revoked_at: float | None
+    labels: Mapping[str, str]
+    online: bool
+    online_since: float | None
+    """When the fleet learnt that it is online."""
+    last_seen_at: float | None
+    status: Mapping[str, Any] | None
+    twin: Mapping[str, Any] | None
+    last_window: Mapping[str, Any] | None
+    release: str | None
+    """The release that it says it runs."""
+    update: Mapping[str, Any] | None
+    desired: Mapping[str, Any] | None
+    desired_version: int
+
+    @property
+    def desired_deployment(self) -> str | None:
+        """The deployment that it was last told about."""
+        return self.desired["deployment_id"] if self.desired else None
+
+    @property
+    def known_bad(self) -> frozenset[str]:
+        """Releases that the device took back, and refuses."""
+        listed = (self.twin or {}).get("known_bad") or ()
+        return frozenset(f"{ref['name']}@{ref['version']}" for ref in listed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A desired release which the broker does not hold yet; ``None`` clears it."""
+
+    device_id: str
+    version: int
+    desired: Desired | None
+
+
+class Devices:
+    """Keeps devices."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(self, device_id: str, group: str, issued: Issued, *, at: float) -> None:
+        """Keep a newly enrolled device, accepted."""
+        self._session.add(
+            DeviceRow(
+                id=device_id,
+                group=group,
+                state=ACCEPTED,
+                certificate_pem=issued.pem,
+                certificate_serial=issued.serial,
+                certificate_expires_at=issued.expires_at,
+                enrolled_at=at,
+                labels={},
+                online=False,
+                desired_version=0,
+                desired_sent=0,
+            )
+        )
+
+    def find(self, device_id: str) -> Device | None:
+        """A device by its id."""
+        row = self._session.get(DeviceRow, device_id)
+        return _device(row) if row else None
+
+    def all(self) -> list[Device]:
+        """Every device, by id."""
+        return [_device(row) for row in self._session.scalars(select(DeviceRow).order_by(DeviceRow.id))]
+
+    def accepted_ids(self) -> frozenset[str]:
+        """Devices whose messages count."""
+        return frozenset(self._session.scalars(select(DeviceRow.id).where(DeviceRow.state == ACCEPTED)))
+
+    def revoke(self, device_id: str, *, at: float) -> None:
+        """Refuse a device from now on and clear what it should run."""
+        row = self._session.get_one(DeviceRow, device_id)
+        row.state, row.revoked_at, row.online = REVOKED, at, False
+        self.desire(device_id, None)
+
+    def seen(self, device_id: str, at: float) -> None:
+        """Note that something came from the device."""
+        row = self._session.get_one(DeviceRow, device_id)
+        row.last_seen_at = max(row.last_seen_at or 0.0, at)
+
+    def set_status(self, device_id: str, status: Status, *, at: float) -> None:
+        """Keep whether it is online. A will of an earlier boot never overwrites a newer greeting."""
+        row = self._session.get_one(DeviceRow, device_id)
+        known = row.status or {}
+        stale_will = status.state == "offline" and known.get("boot_id") not in {None, status.boot_id}
+        if stale_will and known.get("at", 0) >= status.at:
+            return
+        was_online, row.online = row.online, status.state == "online"
+        row.status = status.model_dump(mode="json")
+        if row.online and (not was_online or known.get("boot_id") != status.boot_id):
+            row.online_since = at
+
+    def set_twin(self, device_id: str, twin: Twin) -> None:
+        """Keep what it is and what it runs."""
+        row = self._session.get_one(DeviceRow, device_id)
+        row.twin = twin.model_dump(mode="json")
+        row.release = str(twin.active) if twin.active else None
+
+    def set_window(self, device_id: str, window: Window) -> None:
+        """Keep its last telemetry window; one that comes late from a spool is not the last."""
+        row = self._session.get_one(DeviceRow, device_id)
+        if (row.last_window or {}).get("ended_at", 0) <= window.ended_at:
+            row.last_window = window.model_dump(mode="json")
+
+    def set_update(self, device_id: str, report: UpdateReport) -> None:
+        """Keep the last report of an update, whichever deployment it belongs to; older ones of the same are ignored."""
+        row = self._session.get_one(DeviceRow, device_id)
+        known = row.update_state or {}
+        if known.get("deployment_id") == report.deployment_id and known.get("sequence", -1) >= report.sequence:
+            return
+        row.update_state = report.model_dump(mode="json")
+
+    def desire(self, device_id: str, desired: Desired | None) -> None:
+        """Change what a device should run; it is sent later (see :meth:`outgoing`)."""
+        row = self._session.get_one(DeviceRow, device_id)
+        row.desired = desired.model_dump(mode="json") if desired else None
+        row.desired_version += 1
+
+    def outgoing(self) -> list[Outgoing]:
+        """What the broker does not hold yet."""
+        rows = self._session.scalars(select(DeviceRow).where(DeviceRow.desired_sent < DeviceRow.desired_version))
+        return [_outgoing(row) for row in rows]
+
+    def all_desired(self) -> list[Outgoing]:
+        """What the broker should hold: for a broker that may have lost it."""
+        return [_outgoing(row) for row in self._session.scalars(select(DeviceRow)) if row.desired is not None]
+
+    def sent(self, messages: Sequence[Outgoing]) -> None:
+        """Note what the broker took."""
+        for message in messages:
+            row = self._session.get_one(DeviceRow, message.device_id)
+            row.desired_sent = max(row.desired_sent, message.version)
+
+
+def _outgoing(row: DeviceRow) -> Outgoing:
+    desired = Desired.model_validate(row.desired) if row.desired else None
+    return Outgoing(device_id=row.id, version=row.desired_version, desired=desired)
+
+
+def _device(row: DeviceRow) -> Device:
+    return Device(
+        id=row.id,
+        group=row.group,
+        state=row.state,
+        certificate_pem=row.certificate_pem,
+        certificate_expires_at=row.certificate_expires_at,
+        enrolled_at=row.enrolled_at,
+        revoked_at=row.revoked_at,
+        labels=row.labels,
+        online=row.online,
+        online_since=row.online_since,
+        last_seen_at=row.last_seen_at,
+        status=row.status,
+        twin=row.twin,
+        last_window=row.last_window,
+        release=row.release,
+        update=row.update_state,
+        desired=row.desired,
+        desired_version=row.desired_version,
+    )

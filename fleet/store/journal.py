@@ -1,0 +1,107 @@
+"""Events for people, and the audit record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from fleet.store.models import AuditRow, EventRow
+from mien.messages import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent:
+    """An event and whose it is; ``None`` is the fleet itself."""
+
+    device_id: str | None
+    event: Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """Who did what, and when."""
+
+    at: float
+    actor: str
+    action: str
+    subject: str
+    details: Mapping[str, Any]
+
+
+class Events:
+    """Keeps events, each once."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(self, arrived: Sequence[StoredEvent], *, at: float) -> int:
+        """Keep events; those which are there already are left out. Returns how many were new."""
+        fresh = {(item.device_id, item.event.event_id): item for item in arrived}
+        ids = {event_id for _, event_id in fresh}
+        known = self._session.execute(
+            select(EventRow.device_id, EventRow.event_id).where(EventRow.event_id.in_(ids))
+        ).all()
+        for device_id, event_id in known:
+            fresh.pop((device_id, event_id), None)
+        self._session.add_all(
+            EventRow(
+                device_id=item.device_id,
+                event_id=item.event.event_id,
+                at=item.event.at,
+                received_at=at,
+                kind=item.event.kind,
+                severity=item.event.severity,
+                message=item.event.message,
+                details=dict(item.event.details),
+            )
+            for item in fresh.values()
+        )
+        return len(fresh)
+
+    def latest(self, limit: int, *, device_id: str | None = None) -> list[StoredEvent]:
+        """The last events, newest first; of one device if one is named."""
+        chosen = select(EventRow).order_by(EventRow.at.desc(), EventRow.id.desc()).limit(limit)
+        if device_id is not None:
+            chosen = chosen.where(EventRow.device_id == device_id)
+        return [_event(row) for row in self._session.scalars(chosen)]
+
+    def forget_before(self, at: float) -> None:
+        """Delete what is older."""
+        self._session.execute(delete(EventRow).where(EventRow.received_at < at))
+
+
+class Audit:
+    """Keeps who did what."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def note(self, action: str, subject: str, *, at: float, actor: str = "operator", **details: Any) -> None:  # noqa: ANN401
+        """Add an entry."""
+        self._session.add(AuditRow(at=at, actor=actor, action=action, subject=subject, details=details))
+
+    def latest(self, limit: int) -> list[AuditEntry]:
+        """The last entries, newest first."""
+        rows = self._session.scalars(select(AuditRow).order_by(AuditRow.id.desc()).limit(limit))
+        return [
+            AuditEntry(at=row.at, actor=row.actor, action=row.action, subject=row.subject, details=row.details)
+            for row in rows
+        ]
+
+
+def _event(row: EventRow) -> StoredEvent:
+    return StoredEvent(
+        device_id=row.device_id,
+        event=Event(
+            event_id=row.event_id,
+            at=row.at,
+            kind=row.kind,
+            severity=row.severity,
+            message=row.message,
+            details=row.details,
+        ),
+    )

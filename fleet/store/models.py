@@ -1,0 +1,193 @@
+"""The tables. Times are Unix seconds in UTC; JSON columns hold messages as they were sent.
+
+Only types that SQLite and PostgreSQL share. The schema is made by the migrations; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+_KEY = BigInteger().with_variant(Integer, "sqlite")
+_NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """Root of the tables."""
+
+    metadata = MetaData(naming_convention=_NAMES)
+    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012 - SQLAlchemy's own form
+
+
+class TokenRow(Base):
+    """An enrolment token; the secret by its hash alone."""
+
+    __tablename__ = "tokens"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    group: Mapped[str] = mapped_column("device_group", String(63))
+    uses_left: Mapped[int]
+    expires_at: Mapped[float]
+    created_at: Mapped[float]
+
+
+class DeviceRow(Base):
+    """A device: its identity, its last words, and what it should run."""
+
+    __tablename__ = "devices"
+
+    id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    group: Mapped[str] = mapped_column("device_group", String(63), index=True)
+    state: Mapped[str] = mapped_column(String(16))
+    certificate_pem: Mapped[str] = mapped_column(Text)
+    certificate_serial: Mapped[str] = mapped_column(String(64))
+    certificate_expires_at: Mapped[float]
+    enrolled_at: Mapped[float]
+    revoked_at: Mapped[float | None]
+    labels: Mapped[dict[str, Any]] = mapped_column(JSON)
+    online: Mapped[bool]
+    online_since: Mapped[float | None]
+    last_seen_at: Mapped[float | None]
+    status: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    twin: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    last_window: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    release: Mapped[str | None] = mapped_column(String(160))
+    update_state: Mapped[dict[str, Any] | None] = mapped_column("update_report", JSON)
+    desired: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    desired_version: Mapped[int]
+    """Rises with each change of ``desired``."""
+    desired_sent: Mapped[int]
+    """The last version which the broker took; below ``desired_version`` there is something to send."""
+
+
+class WindowRow(Base):
+    """A telemetry window: the figures that are asked for often as columns, all of it as it was sent."""
+
+    __tablename__ = "windows"
+    __table_args__ = (
+        UniqueConstraint("device_id", "window_id"),
+        Index("ix_windows_device_id_started_at", "device_id", "started_at"),
+    )
+
+    id: Mapped[int] = mapped_column(_KEY, primary_key=True, autoincrement=True)
+    device_id: Mapped[str] = mapped_column(ForeignKey("devices.id"))
+    window_id: Mapped[str] = mapped_column(String(64))
+    started_at: Mapped[float]
+    ended_at: Mapped[float]
+    received_at: Mapped[float] = mapped_column(index=True)
+    release: Mapped[str | None] = mapped_column(String(160))
+    fps: Mapped[float]
+    latency_p95_ms: Mapped[float | None]
+    power_w: Mapped[float | None]
+    energy_per_inference_j: Mapped[float | None]
+    confidence_mean: Mapped[float | None]
+    payload: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class EventRow(Base):
+    """Something that a device or the fleet wants a person to know; ``device_id`` is absent for the fleet itself."""
+
+    __tablename__ = "events"
+    __table_args__ = (UniqueConstraint("device_id", "event_id"),)
+
+    id: Mapped[int] = mapped_column(_KEY, primary_key=True, autoincrement=True)
+    device_id: Mapped[str | None] = mapped_column(ForeignKey("devices.id"), index=True)
+    event_id: Mapped[str] = mapped_column(String(64))
+    at: Mapped[float] = mapped_column(index=True)
+    received_at: Mapped[float]
+    kind: Mapped[str] = mapped_column(String(64))
+    severity: Mapped[str] = mapped_column(String(16))
+    message: Mapped[str] = mapped_column(Text)
+    details: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class ReleaseRow(Base):
+    """A signed release, read from the registry."""
+
+    __tablename__ = "releases"
+    __table_args__ = (UniqueConstraint("name", "version"),)
+
+    ref: Mapped[str] = mapped_column(String(160), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    version: Mapped[str] = mapped_column(String(64))
+    manifest_sha256: Mapped[str] = mapped_column(String(64))
+    manifest: Mapped[dict[str, Any]] = mapped_column(JSON)
+    published_at: Mapped[float]
+
+
+class RolloutRow(Base):
+    """A rollout: one release, one policy, its state in hawkBit's words."""
+
+    __tablename__ = "rollouts"
+
+    id: Mapped[int] = mapped_column(_KEY, primary_key=True, autoincrement=True)
+    release: Mapped[str] = mapped_column(ForeignKey("releases.ref"))
+    manifest_sha256: Mapped[str] = mapped_column(String(64))
+    policy_name: Mapped[str] = mapped_column(String(64))
+    policy: Mapped[dict[str, Any]] = mapped_column(JSON)
+    seed: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(24), index=True)
+    created_at: Mapped[float]
+    started_at: Mapped[float | None]
+    ended_at: Mapped[float | None]
+    reverts: Mapped[bool]
+    """Whether a halt takes devices back that have the release already."""
+    halted_because: Mapped[str | None] = mapped_column(Text)
+    paused_because: Mapped[str | None] = mapped_column(Text)
+
+
+class WaveRow(Base):
+    """A wave of a rollout that has begun."""
+
+    __tablename__ = "waves"
+
+    rollout_id: Mapped[int] = mapped_column(ForeignKey("rollouts.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    state: Mapped[str] = mapped_column(String(16))
+    started_at: Mapped[float]
+    soak_started_at: Mapped[float | None]
+    ended_at: Mapped[float | None]
+    verdict: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+
+
+class ExecutionRow(Base):
+    """One device's part in a rollout, its state in the words of AWS IoT Jobs."""
+
+    __tablename__ = "executions"
+
+    rollout_id: Mapped[int] = mapped_column(ForeignKey("rollouts.id"), primary_key=True)
+    device_id: Mapped[str] = mapped_column(ForeignKey("devices.id"), primary_key=True)
+    wave: Mapped[int]
+    deployment_id: Mapped[str] = mapped_column(String(64), unique=True)
+    state: Mapped[str] = mapped_column(String(16))
+    detail: Mapped[str] = mapped_column(Text)
+    previous: Mapped[str | None] = mapped_column(String(160))
+    queued_at: Mapped[float]
+    started_at: Mapped[float | None]
+    ended_at: Mapped[float | None]
+    report: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    revert_id: Mapped[str | None] = mapped_column(String(64), unique=True)
+    revert_at: Mapped[float | None]
+    revert_report: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    revert_state: Mapped[str | None] = mapped_column(String(16))
+
+
+class AuditRow(Base):
+    """Who did what, never changed afterwards."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(_KEY, primary_key=True, autoincrement=True)
+    at: Mapped[float]
+    actor: Mapped[str] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(64))
+    subject: Mapped[str] = mapped_column(String(200))
+    details: Mapped[dict[str, Any]] = mapped_column(JSON)

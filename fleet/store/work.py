@@ -1,0 +1,29 @@
+"""A unit of work: all repositories over one database session."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from fleet.store.devices import Devices
+from fleet.store.journal import Audit, Events
+from fleet.store.releases import Releases
+from fleet.store.rollouts import Rollouts
+from fleet.store.tokens import Tokens
+from fleet.store.windows import Windows
+
+
+class Work:
+    """The repositories of one session.
+
+    Args:
+        session: an open session; whoever opened it commits it.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.tokens = Tokens(session)
+        self.devices = Devices(session)
+        self.windows = Windows(session)
+        self.events = Events(session)
+        self.releases = Releases(session)
+        self.rollouts = Rollouts(session)
+        self.audit = Audit(session)
