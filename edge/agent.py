@@ -52,10 +52,11 @@ class Outbox:
     def report(self, report: UpdateReport) -> None:
         """Hand over the progress of an update."""
         _log.info(
-            "update %s to %s: %s%s",
+            "update %s to %s: %s%s%s",
             report.deployment_id,
             report.release,
             report.state.value,
+            f" {report.percent:.0f} %" if report.percent is not None else "",
             f" ({report.error_code}: {report.message})" if report.error_code else "",
         )
         self._put(topics.UPDATE, report)

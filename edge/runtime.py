@@ -24,7 +24,7 @@ from edge.power.sampler import PowerSampler
 from edge.telemetry.recorder import Recorder
 from edge.update.interface import UpdateFault
 from edge.update.probe import LiveFigures
-from edge.update.slots import Installed
+from edge.update.slots import Installed, SlotRecord
 from edge.vision.decode import decode
 from edge.vision.detections import agreement
 from edge.vision.letterbox import Geometry
@@ -81,6 +81,7 @@ class DeviceRuntime:
         self._settle_s = settle_s
         self._cancel = cancel
         self._on_switch = on_switch
+        self._running: SlotRecord | None = None
 
     def facts(self) -> DeviceFacts:
         """What this device is."""
@@ -114,7 +115,10 @@ class DeviceRuntime:
             raise _unusable(f"the engine of {installed.release} does not run", error) from error
 
     def take_up(self, installed: Installed | None) -> None:
-        """Run this release from the next frame on; the window before ends with the old one."""
+        """Run this release from the next frame on; the window before ends with the old one. What runs goes on."""
+        record = installed.record if installed else None
+        if record == self._running:
+            return
         model = self._loaded(installed) if installed else None
         try:
             old = self._pipeline.replace_model(None)
@@ -123,6 +127,7 @@ class DeviceRuntime:
         if old is not None:
             self._recorder.close_window(old, forget=True)
         self._pipeline.replace_model(model)
+        self._running = record
         if old is not None:
             old.engine.close()
         _log.info("running %s", f"{model.release} {model.precision} on {model.runtime}" if model else "no release")

@@ -49,7 +49,6 @@ class ResumingFetcher(FetcherInterface):
         targets_url: addresses below it are release files, fetched into parts; all others are small metadata.
         attempts: how often a file is tried without a byte of progress.
         ca_pem: with https, the only authority that is trusted.
-        on_bytes: told of every piece of a release file that arrives.
     """
 
     def __init__(
@@ -59,13 +58,12 @@ class ResumingFetcher(FetcherInterface):
         *,
         attempts: int = 8,
         ca_pem: str | None = None,
-        on_bytes: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._parts = part_folder
         self._targets_url = targets_url
         self._attempts = attempts
         self._client = httpx.Client(timeout=_TIMEOUT_S, verify=tls_context(ca_pem))
-        self.on_bytes = on_bytes
+        self._on_bytes: Callable[[int], None] = _nobody
         part_folder.mkdir(parents=True, exist_ok=True)
 
     def close(self) -> None:
@@ -84,6 +82,15 @@ class ResumingFetcher(FetcherInterface):
         """Delete all parts: the release they belong to is finished or given up."""
         for path in self._parts.glob("*.part"):
             path.unlink(missing_ok=True)
+
+    @contextmanager
+    def counting(self, on_bytes: Callable[[int], None]) -> Iterator[None]:
+        """Tell ``on_bytes`` of every piece of a release file that arrives while the block runs; it may raise."""
+        self._on_bytes = on_bytes
+        try:
+            yield
+        finally:
+            self._on_bytes = _nobody
 
     @contextmanager
     def download_file(self, url: str, max_length: int) -> Iterator[IO[bytes]]:
@@ -139,7 +146,6 @@ class ResumingFetcher(FetcherInterface):
             part.unlink()
             have = 0
         if have == max_length > 0:
-            self.on_bytes(0)
             return
         headers = {"Range": f"bytes={have}-"} if have else {}
         with self._client.stream("GET", url, headers=headers) as response:
@@ -156,7 +162,11 @@ class ResumingFetcher(FetcherInterface):
                     if have > max_length:
                         raise DownloadLengthMismatchError(f"{url} is longer than the signed {max_length} bytes")
                     stream.write(chunk)
-                    self.on_bytes(len(chunk))
+                    self._on_bytes(len(chunk))
+
+
+def _nobody(_: int) -> None:
+    """Nobody counts."""
 
 
 def _download_error(url: str, error: Exception) -> DownloadError:

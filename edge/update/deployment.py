@@ -13,6 +13,8 @@ from edge.update.journal import Journal, UpdateRecord
 from mien.lifecycle import TERMINAL, UpdateEvent, UpdateState, advance
 from mien.messages import UpdateReport
 
+_LEAST_BETWEEN_S = 1.0
+
 
 class Deployment:
     """A deployment that can be killed at any point.
@@ -32,6 +34,7 @@ class Deployment:
         self._reporter = reporter
         self._clock = clock
         self._reported_percent = 0.0
+        self._reported_at = 0.0
 
     @property
     def state(self) -> UpdateState:
@@ -57,8 +60,9 @@ class Deployment:
             self.report(state=state, **changes)
 
     def progress(self, percent: float, *, step: float = 10.0) -> None:
-        """Report progress within a state, every ``step`` percent."""
-        if percent >= self._reported_percent + step:
+        """Report progress within a state, every ``step`` percent and not more often than once a second."""
+        now = self._clock()
+        if percent >= self._reported_percent + step and now - self._reported_at >= _LEAST_BETWEEN_S:
             self._reported_percent = percent - percent % step
             self.report(percent=min(self._reported_percent, 100.0))
 
@@ -69,6 +73,7 @@ class Deployment:
 
     def report(self, *, percent: float | None = None, **changes: Any) -> None:  # noqa: ANN401
         """Tell the fleet how it stands, with a number that always rises; changes of the record are kept with it."""
+        self._reported_at = self._clock()
         self.note(sequence=self.record.sequence + 1, **changes)
         record = self.record
         self._reporter.report(

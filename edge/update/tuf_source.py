@@ -77,8 +77,7 @@ class TufSource:
         """Bring a file to ``to``, checked; goes on where an earlier try stopped."""
         target = self._target(release, path)
         to.parent.mkdir(parents=True, exist_ok=True)
-        self._fetcher.on_bytes = on_bytes
-        with _faults_named(f"{path} of {release}"):
+        with _faults_named(f"{path} of {release}"), self._fetcher.counting(on_bytes):
             self._fresh().download_target(target, str(to))
 
     def forget(self) -> None:

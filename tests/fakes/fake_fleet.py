@@ -51,7 +51,7 @@ class FakeFleet:
         """Path and Range header of each request."""
         self._key = ec.generate_private_key(ec.SECP256R1())
         self.ca = self._certificate("fake fleet", self._key.public_key())
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"fleet": self}))
+        self._server = _QuietServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"fleet": self}))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
@@ -133,6 +133,11 @@ class FakeFleet:
             .not_valid_after(now + dt.timedelta(days=1))
             .sign(self._key, SHA256())
         )
+
+
+class _QuietServer(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """A client that was killed is no error here."""
 
 
 class _Handler(BaseHTTPRequestHandler):

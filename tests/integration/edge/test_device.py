@@ -71,6 +71,8 @@ def test_a_bad_release_is_taken_back_by_the_probe(
     assert report.probe is not None
     assert "reference agreement" in report.probe.reasons[0]
     assert again.error_code == "known_bad"
+    assert listener.reports("d-1.0.0")[-1].state.value == "committed"
+    assert len([report for report in listener.reports("d-1.0.0") if report.state.value == "committed"]) == 1
     status = status_of(device.state)
     assert status["active"]["release"] == "faces@1.0.0"
     assert status["known_bad"] == ["faces@1.1.0"]
