@@ -11,6 +11,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Compile, cal
 
 JSON = typer.Option(False, "--json", help="Print one JSON document instead of a table.")
 WEIGHTS = typer.Option(..., help="A YOLOv8 or YOLO11 detector (.pt).")
+_RUNTIMES = {"tensorrt": "TensorRT", "onnxruntime": "CPU"}
 TOP_K = typer.Option(100, min=1, help="Boxes that the graph gives, before non-maximum suppression.")
 IMGSZ = typer.Option(None, help="N or HEIGHTxWIDTH in pixels; the training size unless given.")
 
@@ -25,7 +26,7 @@ def run(
     imgsz: str = IMGSZ,
     precision: str = typer.Option("fp32,fp16,int8", help="Precisions to make; fp32 among them."),
     quantizer: str = typer.Option("onnxruntime", help="onnxruntime or modelopt."),
-    method: str = typer.Option("entropy", help="How INT8 scales are found: max, entropy or percentile."),
+    method: str = typer.Option(None, help="How INT8 scales are found: percentile, entropy or max."),
     calibration_images: int = typer.Option(128, help="Training images to find INT8 scales with."),
     top_k: int = TOP_K,
     gate: Path = typer.Option(None, help="Limits (YAML); those of configs/gates/default.yaml unless given."),
@@ -180,8 +181,8 @@ def _show(bundle: Path, manifest: Any, *, as_json: bool, more: dict[str, Any] | 
         return
     cells = [
         (
-            row["path"],
-            ", ".join(row["runtimes"]),
+            row["precision"],
+            ", ".join(_RUNTIMES[runtime] for runtime in row["runtimes"]),
             f"{row['map50']:.3f}",
             f"{row['map50_95']:.3f}",
             f"{row['size_bytes'] / 1e6:.2f} MB",
@@ -190,11 +191,11 @@ def _show(bundle: Path, manifest: Any, *, as_json: bool, more: dict[str, Any] | 
         )
         for row in rows
     ]
-    head = ("file", "runs on", ">mAP50", ">mAP50-95", ">size", ">latency", ">reference")
+    head = ("precision", "runs on", ">mAP50", ">mAP50-95", ">size", ">latency", ">reference")
     console = out()
     console.print(table_of(f"{manifest.ref}  ({bundle})", head, cells))
     for limit in manifest.known_limits:
-        console.print(f"  {limit}", highlight=False)
+        console.print(f"  {limit}", highlight=False, soft_wrap=True)
     for path, reasons in manifest.gate.refused.items():
         console.print(f"  [red]refused[/] {path}: {reasons}", highlight=False)
 

@@ -41,7 +41,7 @@ from optimize.graph.export import GraphSpec, export_fp32, graph_spec
 from optimize.graph.weights import Weights, check_labels, open_weights
 from optimize.images import Judged
 from optimize.machine import latency_conditions
-from optimize.quantize.interface import Quantizer, check_method
+from optimize.quantize.interface import Quantizer, chosen_method
 from optimize.reference import choose_frames, reference_frame, reproduced
 from optimize.report.write import write_report
 from optimize.variants import FP16_FRAMES, FP32, Made, make_fp16, make_int8, quantizer_called
@@ -67,7 +67,8 @@ class Order:
     imgsz: str | None = None
     top_k: int = 100
     quantizer: str = "onnxruntime"
-    method: str = "entropy"
+    method: str | None = None
+    """The quantiser's default unless given."""
     calibration_images: int = 128
     seed: int = 0
     training_record: Path | None = None
@@ -93,6 +94,7 @@ class _Source:
     spec: GraphSpec
     outputs: OutputSpec
     quantizer: Quantizer
+    method: str
     provenance: Provenance
     images: tuple[Judged, ...]
 
@@ -146,7 +148,7 @@ def optimize(order: Order, progress: Progress = SILENT) -> Result:
 def _read(order: Order, progress: Progress) -> _Source:
     release = check_target(order.out, order.name, order.version)
     quantizer = quantizer_called(order.quantizer)
-    check_method(quantizer, order.method)
+    method = chosen_method(quantizer, order.method)
     dataset = read_dataset(order.data)
     dataset.split("val")
     weights = open_weights(order.weights)
@@ -159,6 +161,7 @@ def _read(order: Order, progress: Progress) -> _Source:
         spec=spec,
         outputs=OutputSpec(top_k=spec.top_k),
         quantizer=quantizer,
+        method=method,
         provenance=provenance(
             weights_sha256=weights.sha256,
             data_sha256=hash_of(dataset, ("train", "val")),
@@ -190,13 +193,13 @@ def _make(
     if not int8:
         return made, None
     with clock.step("int8"):
-        made += make_int8(folder, chosen.frames, source.quantizer, order.method, progress=progress)
-    return made, _calibration(order, chosen)
+        made += make_int8(folder, chosen.frames, source.quantizer, source.method, progress=progress)
+    return made, _calibration(source, chosen)
 
 
-def _calibration(order: Order, chosen: CalibrationSet) -> Calibration:
+def _calibration(source: _Source, chosen: CalibrationSet) -> Calibration:
     return Calibration(
-        method=order.method, quantizer=order.quantizer, images=len(chosen.frames), data_sha256=chosen.sha256
+        method=source.method, quantizer=source.quantizer.name, images=len(chosen.frames), data_sha256=chosen.sha256
     )
 
 

@@ -28,7 +28,7 @@ class Quantizer(Protocol):
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Ways of finding scales that it knows, out of :data:`METHODS`."""
+        """Ways of finding scales that it knows, out of :data:`METHODS`; the first is its default."""
 
     def quantize(
         self,
@@ -55,15 +55,18 @@ class Quantizer(Protocol):
         """
 
 
-def check_method(quantizer: Quantizer, method: str) -> None:
-    """Refuse a method that a quantiser does not know.
+def chosen_method(quantizer: Quantizer, method: str | None) -> str:
+    """The method asked for, or the quantiser's default.
 
     Raises:
         ConfigError: names the valid ones.
     """
+    if method is None:
+        return quantizer.methods[0]
     if method not in quantizer.methods:
         raise ConfigError(
             f"the quantiser {quantizer.name} knows no method '{method}'",
             wanted=", ".join(quantizer.methods),
             remedy="choose one of these with --method, or another --quantizer",
         )
+    return method

@@ -15,14 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from edge.engine.interface import INPUT
 from mien.console import SILENT, Progress
 from mien.files import write_bytes
 from optimize.graph.metadata import metadata_of, set_metadata, with_precision
 from optimize.quantize.interface import QuantizeError
 
 _ERRORS = (ValueError, TypeError, RuntimeError, LookupError, AttributeError, OSError)
-_METHODS = ("max", "entropy")
+_METHODS = ("entropy", "max")
 
 
 class ModelOptQuantizer:
@@ -85,7 +84,7 @@ def write_fp16(model: Path, out: Path, *, frames: npt.NDArray[np.uint8], progres
         from modelopt.onnx.autocast import convert_to_mixed_precision
 
         inputs = Path(folder) / "frames.npz"
-        np.savez(inputs, **{INPUT: frames})
+        np.savez(inputs, frames=frames)  # named as the graph's input
         try:
             made = convert_to_mixed_precision(
                 onnx_path=str(model),

@@ -24,9 +24,9 @@ from optimize.graph.metadata import metadata_of, set_metadata, with_precision
 from optimize.quantize.interface import QuantizeError
 
 _METHODS = {
-    "max": CalibrationMethod.MinMax,
-    "entropy": CalibrationMethod.Entropy,
     "percentile": CalibrationMethod.Percentile,
+    "entropy": CalibrationMethod.Entropy,
+    "max": CalibrationMethod.MinMax,
 }
 _AT_ONCE = 8
 """Frames whose activations are held in memory together."""

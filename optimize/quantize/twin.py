@@ -1,4 +1,4 @@
-"""The CPU's twin of an INT8 graph: unsigned activations with the same scales, number for number the same result.
+"""The CPU's twin of an INT8 graph: unsigned activations with the same scales, number for number the same scales.
 
 A quantised number q with zero point z means scale · (q − z). Shifting both by 128 changes the type and no meaning, and
 onnxruntime's CPU kernels for unsigned activations are several times as fast. Weights stay signed.
