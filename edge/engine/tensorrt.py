@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections import deque
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,6 +27,7 @@ from mien.console import SILENT, Progress
 from mien.errors import UnsupportedError
 from mien.files import write_bytes
 
+_KEPT_MESSAGES = 3
 _OLDEST = (8, 5)
 _STRONG_TYPES_SINCE = 10
 _CALIBRATORS_UNTIL = 11
@@ -80,7 +84,7 @@ class TensorRtEngine:
         self._host[INPUT][...] = checked_frames(frames, self._info.input_shape, fixed_batch=True)
         self._cuda.upload(self._device[INPUT], self._host[INPUT])
         if not self._context.execute_async_v3(self._cuda.stream):
-            raise EngineError(f"{self._info.path} failed on a frame", found="; ".join(self._log.messages[-3:]))
+            raise EngineError(f"{self._info.path} failed on a frame", found="; ".join(self._log.messages))
         for name in OUTPUTS:
             self._cuda.download(self._host[name], self._device[name])
         self._cuda.synchronise()
@@ -128,14 +132,22 @@ class TensorRtBuilder:
     Args:
         trt: the TensorRT module; the installed one unless given.
         workspace_mb: memory that the builder may use.
+        configure: sets more of TensorRT's builder configuration, such as a DLA core or the compute capability aimed at.
 
     Raises:
         UnsupportedError: TensorRT is missing or too old.
     """
 
-    def __init__(self, *, trt: Any = None, workspace_mb: int = 1024) -> None:  # noqa: ANN401 - untyped
+    def __init__(
+        self,
+        *,
+        trt: Any = None,  # noqa: ANN401 - untyped
+        workspace_mb: int = 1024,
+        configure: Callable[[Any], None] | None = None,
+    ) -> None:
         self._trt = trt or load_tensorrt()
         self._workspace_bytes = workspace_mb << 20
+        self._configure = configure
 
     def build(self, model: Path, out: Path, *, progress: Progress = SILENT) -> Path:
         """See :class:`edge.engine.interface.EngineBuilder`."""
@@ -148,11 +160,13 @@ class TensorRtBuilder:
         config = builder.create_builder_config()
         config.set_memory_pool_limit(self._trt.MemoryPoolType.WORKSPACE, self._workspace_bytes)
         _allow_types(self._trt, config, network)
+        if self._configure:
+            self._configure(config)
         plan = builder.build_serialized_network(network, config)
         if plan is None:
             raise EngineError(
                 f"TensorRT could not build {model}",
-                found="; ".join(log.messages[-3:])[:600],
+                found="; ".join(log.messages)[:600],
                 remedy="look at free memory, then at the log above",
             )
         write_bytes(out, bytes(plan))
@@ -204,13 +218,14 @@ def _version(trt: Any) -> tuple[int, int]:  # noqa: ANN401 - untyped
     return int(major), int(minor)
 
 
+@lru_cache(maxsize=2)
 def _log_of(trt: Any) -> Any:  # noqa: ANN401 - untyped
-    """A TensorRT logger that keeps errors and warnings for the message of an exception."""
+    """TensorRT's logger, which keeps errors for the message of an exception. TensorRT knows one for each process."""
 
     class Log(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
-            self.messages: list[str] = []
+            self.messages: deque[str] = deque(maxlen=_KEPT_MESSAGES)
 
         def log(self, severity: Any, message: str) -> None:  # noqa: ANN401 - untyped
             if severity in {trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR}:
@@ -224,11 +239,11 @@ def _deserialised(runtime: Any, path: Path, trt: Any) -> Any:  # noqa: ANN401 - 
         content = path.read_bytes()
     except OSError as error:
         raise EngineError(f"could not read {path}", found=error.strerror or str(error)) from error
-    engine = runtime.deserialize_cuda_engine(content)
+    engine = runtime.deserialize_cuda_engine(content) if runtime is not None else None
     if engine is None:
         raise EngineError(
             f"TensorRT {trt.__version__} could not load {path}",
-            found="; ".join(runtime.logger.messages[-3:])[:600] if hasattr(runtime, "logger") else "",
+            found="; ".join(_log_of(trt).messages)[:600],
             wanted="an engine built on this GPU with this version",
             remedy="build it again from the portable model of the release",
         )
