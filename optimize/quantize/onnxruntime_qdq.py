@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -28,8 +29,8 @@ _METHODS = {
     "entropy": CalibrationMethod.Entropy,
     "max": CalibrationMethod.MinMax,
 }
-_AT_ONCE = 8
-"""Frames whose activations are held in memory together."""
+_MEMORY_BYTES = 1 << 30
+"""For the activations of the frames that are looked at together; the more together, the faster the histograms."""
 
 
 class OnnxRuntimeQuantizer:
@@ -67,7 +68,7 @@ class OnnxRuntimeQuantizer:
                         "ActivationSymmetric": True,
                         "WeightSymmetric": True,
                         "QuantizeBias": False,
-                        "CalibStridedMinMax": _divisor(len(frames)),
+                        "CalibStridedMinMax": frames_at_once(len(frames), activation_bytes(onnx.load(model))),
                     },
                 )
             except (ValueError, TypeError, ort_errors.Fail, ort_errors.InvalidGraph) as error:
@@ -98,9 +99,17 @@ class _Frames(CalibrationDataReader):  # type: ignore[misc]
         return {INPUT: frame[None]}
 
 
-def _divisor(count: int) -> int:
-    """The largest number of frames at once that divides the count, as the quantiser demands."""
-    return next(size for size in range(_AT_ONCE, 0, -1) if count % size == 0)
+def activation_bytes(model: onnx.ModelProto) -> int:
+    """Memory of all intermediate tensors of one run, as far as shapes are known."""
+    inferred = onnx.shape_inference.infer_shapes(model)
+    shapes = [[size.dim_value for size in value.type.tensor_type.shape.dim] for value in inferred.graph.value_info]
+    return sum(math.prod(shape) * 4 for shape in shapes)
+
+
+def frames_at_once(count: int, frame_bytes: int, memory_bytes: int = _MEMORY_BYTES) -> int:
+    """The largest divisor of the frame count that fits into memory; the quantiser takes only equal portions."""
+    most = min(count, max(1, memory_bytes // max(1, frame_bytes)))
+    return next(size for size in range(most, 0, -1) if count % size == 0)
 
 
 @contextmanager

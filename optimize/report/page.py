@@ -74,7 +74,7 @@ def _provenance(facts: ReportFacts) -> str:
         ("classes", ", ".join(facts.labels)),
         ("weights", f"sha256 {origin.weights_sha256}"),
         ("training run", origin.training_run or "not recorded"),
-        ("validation data", f"sha256 {origin.data_sha256}; objects: {_counts(facts)}"),
+        ("data", f"sha256 {origin.data_sha256}; labelled validation objects: {_counts(facts)}"),
         ("commit", origin.git_commit or "not recorded"),
         ("calibration", _calibration(facts) if calibration else "none"),
         ("tools", ", ".join(f"{tool} {version}" for tool, version in origin.tools.items())),
