@@ -19,7 +19,7 @@ from edge.telemetry.publisher import Publisher
 from edge.telemetry.spool import Spool
 from edge.transport.fleet_http import FleetHttp
 from edge.transport.interface import MessageLink
-from edge.update.installer import UpdateCancelled
+from edge.update.interface import UpdateCancelled
 from edge.update.updater import Updater
 from mien import __version__, topics
 from mien.errors import DataError, MienError, TrustError, UnavailableError

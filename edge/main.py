@@ -19,6 +19,7 @@ from edge.agent import Agent, Outbox, status_message
 from edge.api.server import LocalApi
 from edge.api.state import DeviceState
 from edge.camera.chooser import open_camera
+from edge.camera.interface import CameraError
 from edge.config import EdgeSettings
 from edge.facts import read_facts
 from edge.identity.store import Identity, IdentityStore
@@ -28,6 +29,7 @@ from edge.power.chooser import open_power
 from edge.power.sampler import PowerSampler
 from edge.runtime import DeviceRuntime
 from edge.systemd import Notifier
+from edge.telemetry.alerts import alerts_between
 from edge.telemetry.publisher import Publisher
 from edge.telemetry.recorder import Recorder
 from edge.telemetry.spool import Spool
@@ -110,7 +112,7 @@ class EdgeDevice:
         settings, state = self._settings, self._settings.state
         self._spool = Spool(state / "spool.sqlite", most_rows=settings.telemetry.spool_rows)
         undo.callback(self._spool.close)
-        outbox = Outbox(self._spool)
+        self._outbox = outbox = Outbox(self._spool)
         source = open_power(settings.power.source, interval_s=settings.power.interval_s, replay=settings.power.replay)
         self._power = PowerSampler(source, interval_s=settings.power.interval_s)
         undo.callback(self._power.close)
@@ -224,6 +226,8 @@ class EdgeDevice:
         self._agent.publish_twin()
 
     def _window_stored(self, window: Window) -> None:
+        for alert in alerts_between(self._state.window, window):
+            self._outbox.event(alert.kind, alert.severity, alert.message)
         self._state.window = window
         self._publisher.wake()
 
@@ -237,6 +241,8 @@ class EdgeDevice:
         if self._agent.error is not None:
             raise self._agent.error
         error = self._pipeline.error
+        if isinstance(error, CameraError):
+            self._outbox.event("camera_lost", "error", str(error)[:500])
         if isinstance(error, MienError):
             raise error
         if error is not None:

@@ -22,7 +22,7 @@ from edge.pipeline.pipeline import Pipeline
 from edge.power.energy import mean_power_w
 from edge.power.sampler import PowerSampler
 from edge.telemetry.recorder import Recorder
-from edge.update.interface import UpdateFault
+from edge.update.interface import UpdateCancelled, UpdateFault
 from edge.update.probe import LiveFigures
 from edge.update.slots import Installed, SlotRecord
 from edge.vision.decode import decode
@@ -138,7 +138,6 @@ class DeviceRuntime:
         self._look.take()
         started_s = time.monotonic()
         errors_before = self._pipeline.model_errors
-        frames, tally = 0, None
         while not self._cancel.wait(_STEP_S):
             passed_s = time.monotonic() - started_s
             frames = self._look.frames
@@ -146,6 +145,8 @@ class DeviceRuntime:
                 break
             if passed_s >= policy.live_seconds * _LONGEST_LOOK or self._pipeline.model_errors > errors_before:
                 break
+        if self._cancel.is_set():
+            raise UpdateCancelled
         tally = self._look.take()
         latency = tally.latency_ms[:, -1]
         return LiveFigures(

@@ -57,28 +57,27 @@ class LocalApi:
 
 def make_app(state: DeviceState) -> Any:  # noqa: ANN401 - FastAPI is imported only where it is used
     """The application."""
-    from fastapi import FastAPI, Response
+    from fastapi import FastAPI
+    from fastapi.responses import JSONResponse, PlainTextResponse
 
     app = FastAPI(title="mien device", docs_url=None, redoc_url=None, openapi_url=None)
 
-    @app.get("/healthz")
-    def healthz() -> dict[str, str]:
-        return {"status": "ok"}
+    def healthz() -> Any:  # noqa: ANN401 - a response
+        return JSONResponse({"status": "ok"})
 
-    @app.get("/readyz")
-    def readyz(response: Response) -> dict[str, bool]:
+    def readyz() -> Any:  # noqa: ANN401
         ready = state.window is not None and state.window.frames > 0
-        response.status_code = 200 if ready else 503
-        return {"ready": ready}
+        return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
 
-    @app.get("/status.json")
-    def status() -> dict[str, Any]:
-        return state.as_dict()
+    def status() -> Any:  # noqa: ANN401
+        return JSONResponse(state.as_dict())
 
-    @app.get("/metrics")
-    def metrics() -> Response:
-        return Response(state.metrics(), media_type="text/plain; version=0.0.4")
+    def metrics() -> Any:  # noqa: ANN401
+        return PlainTextResponse(state.metrics(), media_type="text/plain; version=0.0.4")
 
+    routes = {"/healthz": healthz, "/readyz": readyz, "/status.json": status, "/metrics": metrics}
+    for path, answer in routes.items():
+        app.add_api_route(path, answer, methods=["GET"])
     return app
 
 

@@ -42,4 +42,5 @@ class DeviceState:
 
 def _gauge(name: str, help_text: str, value: float, labels: dict[str, str] | None = None) -> str:
     inner = ",".join(f'{key}="{text}"' for key, text in (labels or {}).items())
-    return f"# HELP {name} {help_text}\n# TYPE {name} gauge\n{name}{{{inner}}} {value:g}"
+    series = f"{name}{{{inner}}}" if inner else name
+    return f"# HELP {name} {help_text}\n# TYPE {name} gauge\n{series} {value:g}"

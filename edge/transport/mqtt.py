@@ -39,6 +39,7 @@ class MqttLink:
         self._events: LinkEvents | None = None
         self._refusals = 0
         self._was_accepted = False
+        self._closing = False
         self._client = Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
         self._client.will_set(will[0], will[1], qos=1, retain=True)
         if address.tls and tls is not None:
@@ -80,6 +81,7 @@ class MqttLink:
 
     def close(self) -> None:
         """Disconnect; waits for the thread."""
+        self._closing = True
         self._client.disconnect()
         self._client.loop_stop()
 
@@ -96,6 +98,8 @@ class MqttLink:
 
     def _on_disconnect(self, _client: Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:  # noqa: ANN401
         accepted, self._was_accepted = self._was_accepted, False
+        if self._closing:
+            return
         if accepted:
             _log.warning("the broker is gone (%s); connecting again", reason)
             return

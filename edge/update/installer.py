@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.update.deployment import Deployment
-from edge.update.interface import Device, ReleaseSource, SignedFile, UpdateFault
+from edge.update.interface import Device, ReleaseSource, SignedFile, UpdateCancelled, UpdateFault
 from edge.update.slots import Installed, SlotRecord, SlotStore
 from mien.errors import BundleError
 from mien.files import sha256_of, write_bytes
@@ -32,10 +32,6 @@ from mien.release import (
 _ENGINE_ROOM = 3
 """Room kept for an engine, in sizes of its model: an FP16 model run on a CPU becomes FP32, and then there is slack."""
 _SPARE_BYTES = 32 << 20
-
-
-class UpdateCancelled(Exception):  # noqa: N818 - the device shuts down; no fault
-    """The agent stops; the deployment goes on at its next start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,6 +61,10 @@ class UpdateFault(MienError):  # noqa: N818 - the field's word; every update end
         self.code = code
 
 
+class UpdateCancelled(Exception):  # noqa: N818 - the device shuts down; no fault
+    """The agent stops; the deployment goes on at its next start."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedFile:
     """A file as the signed metadata describes it."""
@@ -133,7 +137,11 @@ class Device(Protocol):
         """
 
     def watch(self, policy: ProbePolicy) -> LiveFigures:
-        """Look at live frames of the release that was taken up."""
+        """Look at live frames of the release that was taken up.
+
+        Raises:
+            UpdateCancelled: the agent stops; what was seen so far says nothing.
+        """
 
     def switched(self) -> None:
         """The active slot changed: tell whoever shows it."""

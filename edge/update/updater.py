@@ -13,14 +13,14 @@ from collections.abc import Callable
 
 from edge.update.deployment import Deployment
 from edge.update.installer import Installer
-from edge.update.interface import REFUSED_CODES, Device, ReleaseSource, Reporter, UpdateFault
+from edge.update.interface import REFUSED_CODES, Device, ReleaseSource, Reporter, UpdateCancelled, UpdateFault
 from edge.update.journal import Journal, NextStep, UpdateRecord, next_step
 from edge.update.probe import LiveFigures, ReferenceLook, judge
 from edge.update.slots import Installed, SlotStore
 from mien.errors import BundleError, MienError
 from mien.files import sha256_of
 from mien.lifecycle import TERMINAL, UpdateEvent, UpdateState, advance
-from mien.messages import Desired
+from mien.messages import Desired, ProbeResult
 from mien.release import VariantPolicy
 
 _log = logging.getLogger(__name__)
@@ -93,11 +93,21 @@ class Updater:
             self._begin(record.desired, record)
 
     def handle(self, desired: Desired) -> None:
-        """Bring the device to the desired release; returns at the deployment's end."""
+        """Bring the device to the desired release; returns at the deployment's end.
+
+        Raises:
+            UpdateCancelled: the agent stops; the deployment goes on at its next start.
+        """
         last = self._journal.read()
-        if last is not None and last.desired.deployment_id == desired.deployment_id and last.state in TERMINAL:
-            return
-        self._begin(desired, last)
+        if last is None or not self._is_done(desired, last):
+            self._begin(desired, last)
+
+    def _is_done(self, desired: Desired, last: UpdateRecord) -> bool:
+        if last.desired.deployment_id != desired.deployment_id or last.state not in TERMINAL:
+            return False
+        active = self._slots.active()
+        lost = active is None or active.record.manifest_sha256 != desired.manifest_sha256
+        return not (last.state is UpdateState.COMMITTED and lost)
 
     def _begin(self, desired: Desired, last: UpdateRecord | None) -> None:
         again = last is not None and last.desired.deployment_id == desired.deployment_id
@@ -113,16 +123,19 @@ class Updater:
                 previous=active.release if active else None,
             )
         )
+        self._carry_out(deployment, lambda: self._work(deployment, active))
+        if deployment.state in TERMINAL:
+            self._source.forget()
+            self._slots.clear_staging()
+
+    def _carry_out(self, deployment: Deployment, work: Callable[[], None]) -> None:
         try:
-            self._work(deployment, active)
+            work()
         except UpdateFault as fault:
             self._end_in_fault(deployment, fault)
         except MienError as error:
             _log.exception("the update failed unexpectedly")
             self._end_in_fault(deployment, UpdateFault("internal", error.what, found=error.found, remedy=error.remedy))
-        if deployment.state in TERMINAL:
-            self._source.forget()
-            self._slots.clear_staging()
 
     def _work(self, deployment: Deployment, active: Installed | None) -> None:
         desired = deployment.record.desired
@@ -178,23 +191,17 @@ class Updater:
                     raise
                 _log.warning("%s; trying again in %g s", fault, pause_s)
             if self._cancel.wait(pause_s):
-                return self._installer.bring(deployment)  # sees the cancellation by itself
+                raise UpdateCancelled
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     def _probe(self, deployment: Deployment, installed: Installed, before: LiveFigures | None) -> None:
         desired = deployment.record.desired
         deployment.note(probes=deployment.record.probes + 1)
-        agreement = self._device.reference_agreement(installed)
-        recorded = installed.variant().reference_agreement
-        look = None
-        if agreement is not None:
-            look = ReferenceLook(agreement=agreement, recorded=1.0 if recorded is None else recorded)
-        result = judge(desired.probe, look, None, None)
-        if look is None or result.passed:
-            self._device.take_up(installed)
-            live = None if desired.rollback and look is not None else self._device.watch(desired.probe)
-            compare = None if desired.rollback else before
-            result = judge(desired.probe, look, live, compare, latency_slack_ms=self._latency_slack_ms)
+        try:
+            result = self._measured(desired, installed, before)
+        except UpdateCancelled:
+            deployment.note(probes=deployment.record.probes - 1)
+            raise
         deployment.note(probe=result)
         if not result.passed:
             raise UpdateFault(
@@ -208,19 +215,32 @@ class Updater:
             self._slots.drop_fallback()
         self._device.switched()
 
+    def _measured(self, desired: Desired, installed: Installed, before: LiveFigures | None) -> ProbeResult:
+        agreement = self._device.reference_agreement(installed)
+        recorded = installed.variant().reference_agreement
+        look = None
+        if agreement is not None:
+            look = ReferenceLook(agreement=agreement, recorded=1.0 if recorded is None else recorded)
+            first = judge(desired.probe, look, None, None)
+            if not first.passed:
+                return first
+        self._device.take_up(installed)
+        if desired.rollback and look is not None:
+            return judge(desired.probe, look, None, None)
+        live = self._device.watch(desired.probe)
+        compared = None if desired.rollback else before
+        return judge(desired.probe, look, live, compared, latency_slack_ms=self._latency_slack_ms)
+
     def _resume_probe(self, deployment: Deployment) -> None:
         slot = deployment.record.target_slot
         installed = self._slots.read(slot) if slot else None
         if installed is None:
             self._roll_back(deployment, _interrupted("the new release is no longer whole in its slot"))
             return
-        try:
-            self._slots.switch(installed.slot)
-            if deployment.state is UpdateState.INSTALLING:
-                deployment.move(_E.SWITCHED)
-            self._probe(deployment, installed, None)
-        except UpdateFault as fault:
-            self._end_in_fault(deployment, fault)
+        self._slots.switch(installed.slot)
+        if deployment.state is UpdateState.INSTALLING:
+            deployment.move(_E.SWITCHED)
+        self._carry_out(deployment, lambda: self._probe(deployment, installed, None))
 
     def _end_in_fault(self, deployment: Deployment, fault: UpdateFault) -> None:
         _log.warning("deployment %s: %s", deployment.record.desired.deployment_id, fault)

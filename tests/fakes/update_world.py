@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge.update.interface import SignedFile, UpdateFault
+from edge.update.interface import SignedFile, UpdateCancelled, UpdateFault
 from edge.update.probe import LiveFigures
 from edge.update.slots import Installed
 from mien.facts import DeviceFacts
@@ -124,6 +124,8 @@ class FakeDevice:
     builds: int = 0
     dies_in: str | None = None
     """Raises :class:`Killed` in this step: build, reference, take_up or watch."""
+    stops_in: str | None = None
+    """The agent is stopped in an orderly way in this step."""
 
     def facts(self) -> DeviceFacts:
         return self.machine
@@ -167,6 +169,8 @@ class FakeDevice:
     def _maybe_die(self, step: str) -> None:
         if self.dies_in == step:
             raise Killed(step)
+        if self.stops_in == step:
+            raise UpdateCancelled
 
 
 class Killed(BaseException):

@@ -77,7 +77,7 @@ def test_an_interrupted_download_asks_for_the_rest(
 ) -> None:
     """What arrived before the interruption is not asked for again."""
 
-    class Interrupted(Exception):
+    class Interrupted(Exception):  # noqa: N818 - no fault
         pass
 
     arrived = 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.update.interface import UpdateFault
+from edge.update.interface import UpdateCancelled, UpdateFault
 from edge.update.journal import Journal
 from edge.update.slots import SlotStore
 from edge.update.updater import Updater
@@ -349,3 +349,42 @@ def test_files_that_arrived_before_a_network_fault_are_not_fetched_again(
     world.source.fetch = cut_off_before_the_second  # type: ignore[method-assign]
     world.updater().handle(world.desired("1.0.0", sha256))
     assert world.source.fetched == ["model.onnx", "cut", "reference.npz"]
+
+
+def test_an_orderly_stop_in_the_probe_is_no_verdict(world: World) -> None:
+    """However often the agent is stopped while it probes, the release is not taken back for it."""
+    world.deploy("1.0.0")
+    desired = world.desired("1.1.0", world.source.add("1.1.0"))
+    world.device.stops_in = "watch"
+    with pytest.raises(UpdateCancelled):
+        world.updater().handle(desired)
+    for _ in range(3):
+        with pytest.raises(UpdateCancelled):
+            world.updater().recover()
+    world.device.stops_in = None
+    world.updater().recover()
+    assert world.last() == ("committed", None)
+
+
+def test_an_orderly_stop_ends_the_wait_for_the_network(world: World) -> None:
+    """A stopping agent does not sit out a network fault; the next start goes on."""
+    world.source.faults["fetch"] = [UpdateFault("network", "cut off")]
+    world.cancel.set()
+    with pytest.raises(UpdateCancelled):
+        world.deploy("1.0.0")
+    world.cancel.clear()
+    world.updater().recover()
+    assert world.last() == ("committed", None)
+
+
+def test_a_release_that_was_lost_is_brought_again(world: World) -> None:
+    """Bit rot without a fallback: the retained desired state heals the device."""
+    desired = world.deploy("1.0.0")
+    active = world.slots.active()
+    assert active is not None
+    active.engine_path.write_text("bit rot")
+    world.updater().recover()
+    assert world.active() is None
+    world.updater().handle(desired)
+    assert world.last() == ("committed", None)
+    assert world.device.running == "1.0.0"
