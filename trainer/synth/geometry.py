@@ -138,7 +138,7 @@ def _eye(person: Person, units: Units, side: int) -> Eye:
         return units.get(name, 0.0)
 
     centre, half = side * person.eye_distance, 0.145 * person.eye_size
-    top = 0.072 * person.eye_size * (1 + 0.75 * au("AU5") - 0.35 * au("AU7") - 0.35 * au("AU6") - 0.95 * au("AU43"))
+    top = 0.072 * person.eye_size * (1 + 0.9 * au("AU5") - 0.35 * au("AU7") - 0.35 * au("AU6") - 0.95 * au("AU43"))
     top -= 0.02 * au("AU9") * person.eye_size
     bottom = 0.05 * person.eye_size * (1 - 0.55 * au("AU7") - 0.75 * au("AU6") - 0.5 * au("AU9") + 0.15 * au("AU5"))
     top, bottom, y = max(top, 0.006), max(bottom, 0.006), -0.12
@@ -169,8 +169,8 @@ def _brow(person: Person, units: Units, side: int) -> Points:
         return units.get(name, 0.0)
 
     centre = side * person.eye_distance
-    down = 0.115 * au("AU4") + 0.05 * au("AU9") + 0.02 * au("AU6")
-    inner_y = -0.30 - 0.17 * au("AU1") + down + 0.02 * au("AU4")
+    down = 0.14 * au("AU4") + 0.07 * au("AU9") + 0.02 * au("AU6")
+    inner_y = -0.30 - 0.185 * au("AU1") + down + 0.02 * au("AU4")
     middle_y = -0.345 - 0.09 * au("AU1") - 0.12 * au("AU2") + 0.75 * down
     outer_y = -0.295 - 0.15 * au("AU2") + 0.25 * down + 0.03 * au("AU1") * (1 - au("AU2"))
     together = side * (0.055 * au("AU4"))
@@ -189,17 +189,17 @@ def _mouth(person: Person, units: Units) -> Mouth:
     half = (
         0.245
         * person.mouth_width
-        * (1 + 0.38 * au("AU12") + 0.34 * au("AU20") - 0.12 * au("AU23") - 0.20 * au("AU26") - 0.05 * au("AU10"))
+        * (1 + 0.40 * au("AU12") + 0.44 * au("AU20") - 0.22 * au("AU23") - 0.20 * au("AU26") - 0.05 * au("AU10"))
     )
     y = 0.56 + 0.03 * au("AU26") - 0.02 * au("AU17")
-    corner = {side: y - 0.115 * au("AU12") + 0.12 * au("AU15") + 0.035 * au("AU20") for side in _SIDES}
+    corner = {side: y - 0.145 * au("AU12") + 0.15 * au("AU15") + 0.04 * au("AU20") for side in _SIDES}
     reach = dict.fromkeys(_SIDES, half)
     one = person.contempt_side
-    corner[one] -= 0.15 * au("AU14")
-    reach[one] += 0.11 * au("AU14")
-    fullness = 0.052 * person.lip_fullness * (1 - 0.62 * au("AU23") - 0.3 * au("AU12") * (1 - au("AU25")))
+    corner[one] -= 0.19 * au("AU14")
+    reach[one] += 0.13 * au("AU14")
+    fullness = 0.052 * person.lip_fullness * (1 - 0.7 * au("AU23") - 0.3 * au("AU12") * (1 - au("AU25")))
     gap = 0.085 * au("AU25") + 0.30 * au("AU26") + 0.02 * au("AU10")
-    lift = 0.085 * au("AU10") + 0.03 * au("AU12") * au("AU25")
+    lift = 0.10 * au("AU10") + 0.03 * au("AU12") * au("AU25")
     sag = 0.045 * au("AU12") * (0.4 + au("AU25"))
     upper_y, lower_y = y - 0.35 * gap - lift, y + 0.65 * gap + sag - 0.045 * au("AU17") - 0.02 * au("AU15")
     lower_y = max(lower_y, upper_y + 0.012)
