@@ -146,6 +146,7 @@ def _options(threads: int) -> Any:  # noqa: ANN401 - onnxruntime is untyped
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = _QUIET
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # whatever the file is called
     return options
 
 
