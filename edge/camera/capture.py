@@ -15,7 +15,6 @@ from edge.camera.interface import CameraError, Frame
 
 _log = logging.getLogger(__name__)
 
-_FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 15.0
 
 
@@ -25,6 +24,7 @@ class LiveCapture:
     Args:
         name: what to call it, without a password.
         opener: opens the source; called again after a loss.
+        first_pause_s: before a lost source is opened again; doubled each time.
         give_up_after_s: how long a lost source is waited for before ``read`` raises.
 
     Raises:
@@ -33,11 +33,14 @@ class LiveCapture:
 
     live = True
 
-    def __init__(self, name: str, opener: Callable[[], cv2.VideoCapture], *, give_up_after_s: float) -> None:
+    def __init__(
+        self, name: str, opener: Callable[[], cv2.VideoCapture], *, give_up_after_s: float, first_pause_s: float = 0.5
+    ) -> None:
         self.name = name
         self.reconnects = 0
         self._opener = opener
         self._give_up_after_s = give_up_after_s
+        self._first_pause_s = first_pause_s
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._sequence = 0
@@ -72,7 +75,7 @@ class LiveCapture:
             self._lock.release()
 
     def _reopen(self) -> None:
-        lost_at_s, pause_s = time.monotonic(), _FIRST_PAUSE_S
+        lost_at_s, pause_s = time.monotonic(), self._first_pause_s
         _log.warning("camera %s gives no frames; opening it again", self.name)
         while not self._closed.wait(pause_s * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter, no secret
             with self._lock:

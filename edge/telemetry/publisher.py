@@ -15,7 +15,6 @@ _log = logging.getLogger(__name__)
 
 _MOST_ON_THEIR_WAY = 20
 _LOOK_EVERY_S = 0.5
-_FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 
 
@@ -26,9 +25,17 @@ class Publisher:
         spool: the messages.
         link: the broker.
         topic_of: a channel's full topic.
+        first_pause_s: after a message did not get through; doubled each time.
     """
 
-    def __init__(self, spool: Spool, link: MessageLink, topic_of: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        link: MessageLink,
+        topic_of: Callable[[str], str],
+        *,
+        first_pause_s: float = 1.0,
+    ) -> None:
         self._spool = spool
         self._link = link
         self._topic_of = topic_of
@@ -36,7 +43,7 @@ class Publisher:
         self._answers: SimpleQueue[tuple[int, bool]] = SimpleQueue()
         self._last_sent = 0
         self._not_before_s = 0.0
-        self._pause_s = _FIRST_PAUSE_S
+        self._first_pause_s = self._pause_s = first_pause_s
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
@@ -88,7 +95,7 @@ class Publisher:
                 continue
             if accepted:
                 self._spool.done(item_id)
-                self._pause_s = _FIRST_PAUSE_S
+                self._pause_s = self._first_pause_s
             else:
                 self._try_later(item_id)
 

@@ -26,7 +26,6 @@ from mien.release import VariantPolicy
 _log = logging.getLogger(__name__)
 
 _E = UpdateEvent
-_FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 _BEFORE_SWITCH = frozenset({UpdateState.IDLE, UpdateState.DOWNLOADING, UpdateState.VERIFYING, UpdateState.BUILDING})
 
@@ -44,6 +43,7 @@ class Updater:
         latency_slack_ms: see :func:`edge.update.probe.judge`.
         clock: Unix seconds.
         cancel: set when the agent stops.
+        first_pause_s: after the first fault of the network; doubled each time.
     """
 
     def __init__(  # noqa: PLR0913 - ports, all of them
@@ -58,6 +58,7 @@ class Updater:
         latency_slack_ms: float = 0.0,
         clock: Callable[[], float] = time.time,
         cancel: threading.Event | None = None,
+        first_pause_s: float = 1.0,
     ) -> None:
         self._slots = slots
         self._journal = journal
@@ -66,6 +67,7 @@ class Updater:
         self._reporter = reporter
         self._latency_slack_ms = latency_slack_ms
         self._clock = clock
+        self._first_pause_s = first_pause_s
         self._cancel = cancel or threading.Event()
         self._installer = Installer(slots, source, device, policy or VariantPolicy(), self._cancel)
 
@@ -182,7 +184,7 @@ class Updater:
 
     def _patiently(self, deployment: Deployment) -> Installed:
         """Bring the release; while the network fails, wait and go on until the deployment's time is up."""
-        pause_s = _FIRST_PAUSE_S
+        pause_s = self._first_pause_s
         while True:
             try:
                 return self._installer.bring(deployment)

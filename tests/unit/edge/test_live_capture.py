@@ -28,17 +28,11 @@ class FakeCapture:
         self.released = True
 
 
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses between openings that do not hold a test up."""
-    monkeypatch.setattr("edge.camera.capture._FIRST_PAUSE_S", 0.001)
-
-
 def test_a_lost_source_is_opened_again() -> None:
     """Frames go on with the next number, and the lost capture is given back."""
     captures = [FakeCapture(2), FakeCapture(0, opened=False), FakeCapture(2)]
     given = iter(captures)
-    camera = LiveCapture("cam", lambda: next(given), give_up_after_s=60)
+    camera = LiveCapture("cam", lambda: next(given), give_up_after_s=60, first_pause_s=0.001)
     frames = [camera.read() for _ in range(4)]
     assert [frame.sequence for frame in frames if frame] == [1, 2, 3, 4]
     assert camera.reconnects == 1
@@ -48,7 +42,7 @@ def test_a_lost_source_is_opened_again() -> None:
 def test_a_source_that_stays_away_ends_in_an_error() -> None:
     """After the time allowed, reading raises."""
     given = iter([FakeCapture(1), *(FakeCapture(0, opened=False) for _ in range(1000))])
-    camera = LiveCapture("cam", lambda: next(given), give_up_after_s=0.02)
+    camera = LiveCapture("cam", lambda: next(given), give_up_after_s=0.02, first_pause_s=0.001)
     assert camera.read() is not None
     with pytest.raises(CameraError, match="went away"):
         camera.read()

@@ -114,7 +114,7 @@ def link() -> FakeLink:
 @pytest.fixture
 def publisher(spool: Spool, link: FakeLink) -> Iterator[Publisher]:
     """A publisher that is not started."""
-    made = Publisher(spool, link, lambda channel: f"topic/{channel}")
+    made = Publisher(spool, link, lambda channel: f"topic/{channel}", first_pause_s=0.01)
     link.publisher = made
     yield made
     made.close()
@@ -151,16 +151,15 @@ def test_without_a_broker_nothing_is_lost(spool: Spool, link: FakeLink, publishe
     assert publisher.flush(5.0)
 
 
-def test_a_refused_message_is_sent_again(
-    spool: Spool, link: FakeLink, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refused_message_is_sent_again(spool: Spool, link: FakeLink, publisher: Publisher) -> None:
     """A message that the broker would have lost is not forgotten."""
     link.accepts = False
     spool.put("m", b"one")
     publisher.start()
     publisher.wake()
     with link.arrived:
-        assert link.arrived.wait_for(lambda: len(link.sent) == 1, 5)
+        assert link.arrived.wait_for(lambda: len(link.sent) >= 1, 5)
     link.accepts = True
     assert publisher.flush(5.0)
-    assert link.sent == [("topic/m", b"one")] * 2
+    assert len(link.sent) >= 2
+    assert set(link.sent) == {("topic/m", b"one")}

@@ -48,6 +48,7 @@ class World:
             reporter=self.reporter,
             clock=self.clock,
             cancel=self.cancel,
+            first_pause_s=0.01,
         )
 
     def desired(self, version: str, sha256: str, **more: object) -> Desired:
@@ -202,9 +203,8 @@ def test_too_little_room_fails_before_any_download(world: World) -> None:
     assert world.source.fetched == []
 
 
-def test_a_network_fault_is_sat_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_fault_is_sat_out(world: World) -> None:
     """A download that fails once goes on by itself."""
-    monkeypatch.setattr("edge.update.updater._FIRST_PAUSE_S", 0.01)
     world.source.faults["fetch"] = [UpdateFault("network", "cut off")]
     world.deploy("1.0.0")
     assert world.last() == ("committed", None)
@@ -213,7 +213,7 @@ def test_a_network_fault_is_sat_out(world: World, monkeypatch: pytest.MonkeyPatc
 def test_a_network_that_stays_away_ends_with_the_time(world: World) -> None:
     """When no time is left for another try, the deployment fails under the network's code."""
     world.source.faults["fetch"] = [UpdateFault("network", "cut off")]
-    world.deploy("1.0.0", timeout_s=0.5)
+    world.deploy("1.0.0", timeout_s=0.005)
     assert world.last() == ("failed", "network")
 
 
@@ -332,11 +332,8 @@ def test_a_start_falls_back_when_the_active_engine_is_damaged(world: World) -> N
     assert "engine_unusable" in world.reporter.events
 
 
-def test_files_that_arrived_before_a_network_fault_are_not_fetched_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_that_arrived_before_a_network_fault_are_not_fetched_again(world: World) -> None:
     """A try that goes on keeps the whole files of the try before."""
-    monkeypatch.setattr("edge.update.updater._FIRST_PAUSE_S", 0.01)
     sha256 = world.source.add("1.0.0")
     fetch = world.source.fetch
 
