@@ -92,7 +92,7 @@ def devices(url: str = _URL, data: Path = _DATA, json: bool = _JSON) -> None:
     if json:
         print_json(found)
         return
-    columns = ("device", "group", "state", "release", ">fps", ">p95 ms", ">W", "power source", "update")
+    columns = ("device", "state", "release", ">fps", ">p95 ms", ">W", "source")
     out().print(table_of("Devices", columns, device_rows(found)))
 
 
@@ -214,15 +214,17 @@ def rollout_create(
 @rollout_app.command("list")
 def rollout_list(url: str = _URL, data: Path = _DATA, json: bool = _JSON) -> None:
     """List rollouts, newest first."""
-    from fleet.cli_views import rollout_rows
+    from fleet.cli_views import rollout_reasons, rollout_rows
 
     with _client(url, data) as fleet:
         found = fleet.get("/rollouts")
     if json:
         print_json(found)
         return
-    columns = ("id", "release", "policy", "state", ">reached", ">succeeded", ">rolled back", ">s", "because")
+    columns = ("id", "release", "state", ">reached", ">succeeded", ">rolled back", ">took")
     out().print(table_of("Rollouts", columns, rollout_rows(found)))
+    for reason in rollout_reasons(found):
+        out().print(reason, highlight=False)
 
 
 @rollout_app.command("show")

@@ -34,14 +34,12 @@ def device_rows(devices: Iterable[Mapping[str, Any]]) -> list[_Row]:
     return [
         (
             device["id"],
-            device["group"],
             _device_state(device),
             device["release"],
             number(device["fps"], 1),
             number(device["latency_p95_ms"], 1),
             number(device["power_w"], 2),
             device["power_source"],
-            (device["update"] or {}).get("state"),
         )
         for device in devices
     ]
@@ -73,16 +71,20 @@ def rollout_rows(rollouts: Iterable[Mapping[str, Any]]) -> list[_Row]:
         (
             rollout["id"],
             rollout["release"],
-            rollout["policy_name"],
             coloured(rollout["state"]),
             f"{rollout['devices_reached']}/{rollout['devices_total']}",
             rollout["devices_succeeded"],
             rollout["devices_rolled_back"],
-            number(rollout["seconds"], 0),
-            escape(rollout["halted_because"] or rollout["paused_because"] or ""),
+            None if rollout["seconds"] is None else f"{rollout['seconds']:.0f} s",
         )
         for rollout in rollouts
     ]
+
+
+def rollout_reasons(rollouts: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Why rollouts were halted or paused, a line for each."""
+    told = [(rollout["id"], rollout["halted_because"] or rollout["paused_because"]) for rollout in rollouts]
+    return [f"[bold]{number}[/] {escape(reason)}" for number, reason in told if reason]
 
 
 def rollout_view(rollout: Mapping[str, Any]) -> Group:

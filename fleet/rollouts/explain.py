@@ -37,10 +37,10 @@ def explain(
     reverts = [execution for execution in rollout.executions if execution.revert_state is not None]
     if reverts:
         done = sum(1 for execution in reverts if execution.revert_state is RevertState.DONE)
-        told.append(f"{done} of {len(reverts)} devices that had the release were taken back.")
+        told.append(f"Taken back from devices that had the release: {done} of {len(reverts)}.")
     left = len(targets(rollout, devices)) - len(rollout.executions)
     if left > 0 and rollout.state is not RolloutState.FINISHED:
-        told.append(f"{left} devices were not reached.")
+        told.append(f"Devices not reached: {left}.")
     return told
 
 

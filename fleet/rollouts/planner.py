@@ -106,7 +106,7 @@ def shortfall(executions: Sequence[ExecutionView], rollout: RolloutView) -> str 
     ):
         return None
     shown = "; ".join(f"{execution.device_id}: {execution.detail}" for execution in lost[:3])
-    return f"{len(lost)} of {size} devices failed ({shown})"
+    return f"{len(lost)} of {size} failed ({shown})"
 
 
 def _follow(rollout: RolloutView, by_id: Mapping[str, DeviceView], now: float) -> list[Action]:
