@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from edge.engine.interface import INPUT
 from mien.console import SILENT, Progress
@@ -24,11 +23,8 @@ from mien.files import write_bytes
 from optimize.graph.metadata import metadata_of, set_metadata, with_precision
 from optimize.quantize.interface import QuantizeError
 
-_METHODS = {
-    "percentile": CalibrationMethod.Percentile,
-    "entropy": CalibrationMethod.Entropy,
-    "max": CalibrationMethod.MinMax,
-}
+_METHODS = {"percentile": "Percentile", "entropy": "Entropy", "max": "MinMax"}
+"""Our names to those of onnxruntime's ``CalibrationMethod``."""
 _MEMORY_BYTES = 1 << 30
 """For the activations of the frames that are looked at together; the more together, the faster the histograms."""
 
@@ -50,6 +46,8 @@ class OnnxRuntimeQuantizer:
         progress: Progress = SILENT,
     ) -> Path:
         """See :class:`optimize.quantize.interface.Quantizer`."""
+        from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
         progress.start(f"calibrate ({method})", len(frames))
         with tempfile.TemporaryDirectory(prefix="mien-quantize-") as folder, _quiet():
             draft = Path(folder) / "int8.onnx"
@@ -62,7 +60,7 @@ class OnnxRuntimeQuantizer:
                     activation_type=QuantType.QInt8,
                     weight_type=QuantType.QInt8,
                     per_channel=True,
-                    calibrate_method=_METHODS[method],
+                    calibrate_method=CalibrationMethod[_METHODS[method]],
                     nodes_to_exclude=list(keep_float),
                     extra_options={
                         "ActivationSymmetric": True,
@@ -79,7 +77,9 @@ class OnnxRuntimeQuantizer:
         return out
 
 
-class _Frames(CalibrationDataReader):  # type: ignore[misc]
+class _Frames:
+    """A calibration data reader as onnxruntime's quantiser calls it."""
+
     def __init__(self, frames: npt.NDArray[np.uint8], progress: Progress) -> None:
         self._frames = frames
         self._progress = progress
