@@ -11,7 +11,7 @@ from rich.table import Table
 
 from mien.console import table_of
 
-VARIANT_FIELDS = ("release", "precision", "map50", "map50_95", "size_bytes", "latency_ms")
+VARIANT_FIELDS = ("release", "precision", "path", "map50", "map50_95", "size_bytes", "latency_ms")
 ROLLOUT_FIELDS = (
     "release",
     "state",
@@ -57,11 +57,12 @@ def tables(summary: Mapping[str, Any]) -> Group:
 def _variants(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table_of(
         "Variants, measured on the validation images with the device's code",
-        ("release", "precision", ">mAP50", ">mAP50-95", ">size", ">latency"),
+        ("release", "precision", "file", ">mAP50", ">mAP50-95", ">size", ">latency"),
         [
             (
                 row["release"],
                 row["precision"],
+                row["path"],
                 _number(row["map50"], 3),
                 _number(row["map50_95"], 3),
                 _unit(row["size_bytes"], "MB", 2, scale=1e-6),
