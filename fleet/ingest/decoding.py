@@ -53,7 +53,7 @@ def read(incoming: Incoming) -> Arrived | Bad | None:
     except DataError as error:
         return Bad(device_id=address.device_id, reason=str(error))
     try:
-        json.dumps(message.model_dump(mode="json"), allow_nan=False)
+        json.dumps(message.model_dump(), allow_nan=False, default=str)
     except ValueError:
         return Bad(device_id=address.device_id, reason=f"a number in {address.channel} is not finite")
     return Arrived(device_id=address.device_id, message=message)

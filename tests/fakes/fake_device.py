@@ -30,7 +30,9 @@ from mien.lifecycle import UpdateState
 from mien.messages import Desired, Event, Message, Percentiles, Power, Status, Twin, UpdateReport, Window, encode
 from mien.release import ReleaseRef
 
-FACTS = DeviceFacts(arch="aarch64", cpu="ARMv8", cpu_count=6, memory_bytes=8 << 30, python="3.10.12", onnxruntime="1.24")
+FACTS = DeviceFacts(
+    arch="aarch64", cpu="ARMv8", cpu_count=6, memory_bytes=8 << 30, python="3.10.12", onnxruntime="1.24"
+)
 STEPS = (UpdateState.DOWNLOADING, UpdateState.VERIFYING, UpdateState.BUILDING, UpdateState.INSTALLING)
 
 
@@ -65,7 +67,9 @@ def request_for(key: ec.EllipticCurvePrivateKey, name: str = "ignored") -> str:
     return request.public_bytes(Encoding.PEM).decode()
 
 
-def signed_headers(key: ec.EllipticCurvePrivateKey, device_id: str, method: str, path: str, created: int) -> dict[str, str]:
+def signed_headers(
+    key: ec.EllipticCurvePrivateKey, device_id: str, method: str, path: str, created: int
+) -> dict[str, str]:
     """The headers of a request that the device signed."""
     parameters = f'("@method" "@path");created={created};keyid="{device_id}";alg="ecdsa-p256-sha256"'
     base = f'"@method": {method}\n"@path": {path}\n"@signature-params": {parameters}'.encode()
@@ -146,7 +150,10 @@ class FakeDevice:
 
     def event(self, kind: str, message: str, severity: str = "warning") -> None:
         """Tell of something."""
-        self._say(topics.EVENT, Event(event_id=uuid.uuid4().hex, at=time.time(), kind=kind, severity=severity, message=message))
+        self._say(
+            topics.EVENT,
+            Event(event_id=uuid.uuid4().hex, at=time.time(), kind=kind, severity=severity, message=message),
+        )
 
     def window(self) -> Window:
         """One telemetry window of what it would measure now."""

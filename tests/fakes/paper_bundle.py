@@ -72,7 +72,11 @@ def write_bundle(
             passed=gate_passed,
             checks=(
                 GateCheck(
-                    variant="int8", name="map50_95_drop", value=0.005 if gate_passed else 0.2, limit=0.01, passed=gate_passed
+                    variant="int8",
+                    name="map50_95_drop",
+                    value=0.005 if gate_passed else 0.2,
+                    limit=0.01,
+                    passed=gate_passed,
                 ),
             ),
         ),
