@@ -25,6 +25,7 @@ def synth(
     seconds: float = typer.Option(30.0, min=0.5, help="Length of the video."),
     fps: int = typer.Option(10, min=1, help="Frames a second of the video."),
     seed: int = typer.Option(0, help="Same seed, same bytes."),
+    faces: str = typer.Option("1-3", help="Faces in an image: a number, or the fewest and the most."),
     jobs: int = typer.Option(0, min=0, help="Processes; 0 takes one for each core."),
     as_json: bool = JSON,
 ) -> None:
@@ -45,6 +46,7 @@ def synth(
             fps=fps,
             seed=seed,
             jobs=jobs,
+            faces=faces,
         )
     )
     with progress_bar() as progress:

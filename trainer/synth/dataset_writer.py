@@ -23,7 +23,7 @@ from mien.expressions import EXPRESSIONS
 from mien.files import write_json, write_text
 from trainer.synth.paint import Image
 from trainer.synth.photographs import Photograph, find_photographs, load_photograph
-from trainer.synth.scene import FaceLabel, render_scene
+from trainer.synth.scene import PEOPLE, FaceLabel, render_scene
 
 VERSION = 1
 """Rises whenever the same seed would give other bytes."""
@@ -34,7 +34,7 @@ _MARK = "synth.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetOrder:
-    """What to render: counts, side in pixels, seed."""
+    """What to render: counts, side in pixels, seed, the fewest and most faces in an image; 0 jobs: one a core."""
 
     out: Path
     train: int
@@ -42,6 +42,7 @@ class DatasetOrder:
     size: int
     seed: int
     jobs: int = 0
+    faces: tuple[int, int] = PEOPLE
 
 
 def write_dataset(order: DatasetOrder, progress: Progress = SILENT) -> dict[str, Any]:
@@ -63,6 +64,7 @@ def write_dataset(order: DatasetOrder, progress: Progress = SILENT) -> dict[str,
         "generator_version": VERSION,
         "seed": order.seed,
         "size": order.size,
+        "faces": list(order.faces),
         "images": {split: getattr(order, split) for split in _SPLITS},
         "photographs": [{"name": p.name, "sha256": p.sha256} for p in photographs],
         "opencv": cv2.__version__,
@@ -104,7 +106,8 @@ def _render_one(order: DatasetOrder, photographs: tuple[Photograph, ...], job: t
     cv2.setNumThreads(1)
     split, index = job
     rng = generator_of(order.seed, _SPLITS[split], index)
-    scene = render_scene(rng, order.size, order.size, _loaded(photographs), first=index % len(EXPRESSIONS))
+    first, backgrounds = index % len(EXPRESSIONS), _loaded(photographs)
+    scene = render_scene(rng, order.size, order.size, backgrounds, first=first, people=order.faces)
     name = f"{index:06d}"
     image = order.out / "images" / split / f"{name}.jpg"
     if not cv2.imwrite(str(image), scene.pixels, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]):

@@ -10,6 +10,7 @@ from mien.console import Progress
 from mien.errors import ConfigError
 from trainer.synth.dataset_writer import DatasetOrder, write_dataset
 from trainer.synth.preview import write_preview
+from trainer.synth.scene import PEOPLE
 from trainer.synth.video import VideoOrder, write_video
 
 _SMALLEST_PX = 64
@@ -40,13 +41,15 @@ class Options:
     fps: int
     seed: int
     jobs: int
+    faces: str = "1-3"
 
 
 def parse_order(options: Options) -> Order:
     """Turn options into one order.
 
     Raises:
-        ConfigError: none or several of --out, --video and --preview were given, or the size is no size.
+        ConfigError: none or several of --out, --video and --preview were given, or a size or a number of faces
+            that cannot be rendered.
     """
     targets = {"--out": options.out, "--video": options.video, "--preview": options.preview}
     given = [name for name, target in targets.items() if target is not None]
@@ -70,6 +73,7 @@ def parse_order(options: Options) -> Order:
         size=width,
         seed=options.seed,
         jobs=options.jobs,
+        faces=_parse_faces(options.faces),
     )
 
 
@@ -80,6 +84,17 @@ def render(order: Order, progress: Progress) -> dict[str, Any]:
     if isinstance(order, VideoOrder):
         return write_video(order, progress)
     return write_preview(order.out, seed=order.seed)
+
+
+def _parse_faces(text: str) -> tuple[int, int]:
+    fewest, most = PEOPLE
+    parts = text.split("-")
+    counts = [int(part) for part in parts if part.isdigit()]
+    if len(counts) != len(parts) or len(parts) > 2 or not fewest <= counts[0] <= counts[-1] <= most:  # noqa: PLR2004
+        raise ConfigError(
+            f"'{text}' is no number of faces", wanted=f"{fewest} to {most}, such as 2, or a range such as 1-3"
+        )
+    return (counts[0], counts[-1])
 
 
 def _parse_size(text: str, *, square: bool) -> tuple[int, int]:

@@ -17,6 +17,11 @@ from trainer.synth.person import Person, Pose, sample_person, sample_pose
 
 _MOST_OVERLAP = 0.05
 _TRIES = 30
+PEOPLE = (1, 3)
+"""The fewest and the most people in a picture."""
+_SHARE = {1: 0.30, 2: 0.35, 3: 0.35}
+_HALF_HEIGHT = {1: (0.42, 0.19), 2: (0.28, 0.17), 3: (0.23, 0.15)}
+"""Largest and smallest half height of a face by the number of people, as shares of the picture's shorter side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +59,13 @@ class Conditions:
 
 
 def render_scene(
-    rng: np.random.Generator, width: int, height: int, photographs: tuple[Image, ...], *, first: int | None = None
+    rng: np.random.Generator,
+    width: int,
+    height: int,
+    photographs: tuple[Image, ...],
+    *,
+    first: int | None = None,
+    people: tuple[int, int] = (1, 3),
 ) -> Scene:
     """Render one picture.
 
@@ -64,11 +75,12 @@ def render_scene(
         height: in pixels.
         photographs: decoded backgrounds to choose from; may be empty.
         first: class index of the first face, to balance classes over a data set; ``None`` draws it.
+        people: the fewest and the most people, within :data:`PEOPLE`; where there is no room, fewer are drawn.
     """
     pixels = background(rng, width, height, photographs)
     conditions = sample_conditions(rng)
     faces: list[FaceLabel] = []
-    for placement in _places(rng, width, height):
+    for placement in _places(rng, width, height, people):
         drawn = int(rng.integers(len(EXPRESSIONS)))
         expression = EXPRESSIONS[first if first is not None and not faces else drawn]
         person, units = sample_person(rng), sample(expression, rng)
@@ -191,10 +203,12 @@ def _piece(rng: np.random.Generator, photograph: Image, width: int, height: int)
     return np.asarray(cv2.resize(piece, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _places(rng: np.random.Generator, width: int, height: int) -> list[Placement]:
-    """One to three heads that hardly cover each other, nearly all of each inside the picture."""
-    count = int(rng.choice((1, 2, 3), p=(0.3, 0.35, 0.35)))
-    largest, smallest = {1: (0.42, 0.19), 2: (0.28, 0.17), 3: (0.23, 0.15)}[count]
+def _places(rng: np.random.Generator, width: int, height: int, people: tuple[int, int]) -> list[Placement]:
+    """Heads that hardly cover each other, nearly all of each inside the picture."""
+    counts = range(people[0], people[1] + 1)
+    shares = np.array([_SHARE[count] for count in counts])
+    count = int(rng.choice(counts, p=shares / shares.sum()))
+    largest, smallest = _HALF_HEIGHT[count]
     boxes: list[npt.NDArray[np.float64]] = []
     places: list[Placement] = []
     for _ in range(_TRIES):

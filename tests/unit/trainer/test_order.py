@@ -47,6 +47,19 @@ def test_a_data_set_refuses_what_is_no_side(size):
         parse_order(options(out=Path("d"), size=size))
 
 
+@pytest.mark.parametrize(("text", "range_"), [("2", (2, 2)), ("1-3", (1, 3)), ("2-3", (2, 3))])
+def test_faces_are_a_number_or_a_range(text, range_):
+    """--faces takes one number or the fewest and the most."""
+    assert parse_order(options(out=Path("d"), faces=text)).faces == range_
+
+
+@pytest.mark.parametrize("text", ["", "0-2", "3-1", "1-4", "1-2-3", "few"])
+def test_faces_that_cannot_be_rendered_are_refused(text):
+    """A range that is empty, reversed or too large is refused."""
+    with pytest.raises(ConfigError, match="no number of faces"):
+        parse_order(options(out=Path("d"), faces=text))
+
+
 @pytest.mark.parametrize("size", ["640x", "640x361", "640x360x3", "640×360"])
 def test_a_video_refuses_what_is_no_size(size):
     """Videos need even sides; anything else is refused before a frame is drawn."""

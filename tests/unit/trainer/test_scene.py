@@ -44,6 +44,12 @@ def test_every_face_is_labelled_inside_the_picture():
             assert 0 <= y0 < y1 <= SIDE
 
 
+def test_the_number_of_people_is_what_was_asked_for():
+    """A range of one to one draws nobody else."""
+    scenes = [render_scene(generator_of(3, 0, index), SIDE, SIDE, (), people=(1, 1)) for index in range(12)]
+    assert {len(scene.faces) for scene in scenes} == {1}
+
+
 def test_a_box_holds_the_face_that_was_drawn():
     """Pixels inside a box differ from the same picture without people; the box is no guess."""
     for scene in SCENES[:4]:
