@@ -17,7 +17,8 @@ from mien.topics import COMMAND, DESIRED, FROM_DEVICE, ROOT
 SERVICE_NAME = "mien-fleet"
 _SESSIONS_KEPT = "7d"
 _CONFIG = """\
-# Mosquitto (2.0) for a fleet of mien. Start it with: mosquitto -c {folder}/mosquitto.conf
+# Mosquitto (2.0) for a fleet of mien. Give this folder to the user that the broker runs as (chown -R mosquitto), then
+# start it with: mosquitto -c {folder}/mosquitto.conf
 # It listens to TLS only and takes only clients with a certificate of this fleet's authority; the name in the
 # certificate is the user name. Revoked devices are refused by the fleet service; to shut one out of the broker too,
 # list its certificate in a crlfile.
@@ -40,7 +41,6 @@ autosave_interval 60
 persistent_client_expiration {kept}
 
 # Bounds: the largest message of mien, what waits for one client, and how much is under way.
-message_size_limit 262144
 max_packet_size 270000
 max_queued_messages 10000
 max_inflight_messages 100
@@ -65,7 +65,7 @@ def write_configuration(folder: Path, authority: Authority, *, hosts: Sequence[s
     service, service_key = authority.issue_party(SERVICE_NAME, ())
     (place / "data").mkdir(parents=True, exist_ok=True)
     write_text(place / "mosquitto.conf", _CONFIG.format(folder=place, port=port, kept=_SESSIONS_KEPT))
-    write_text(place / "acl", access_rules(), mode=0o600)
+    write_text(place / "acl", access_rules())
     write_text(place / "ca.pem", authority.pem)
     write_text(place / "server.pem", server.pem)
     write_bytes(place / "server.key", server_key, mode=0o600)

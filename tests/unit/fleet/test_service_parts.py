@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -29,6 +30,7 @@ from mien.messages import Power, Window
 from tests.fakes.paper_bundle import write_bundle
 from tests.fakes.rollout_world import World, devices, policy
 
+ROOT = Path(__file__).parents[3]
 NOW = 1_800_000_000.0
 
 
@@ -80,6 +82,13 @@ def test_a_database_that_is_not_there_is_one_sentence(tmp_path):
     """With what to look at."""
     with pytest.raises(UnavailableError):
         open_store(f"sqlite:///{tmp_path / 'no' / 'such' / 'fleet.db'}")
+
+
+@pytest.mark.parametrize("name", ["local", "site"])
+def test_every_settings_file_that_comes_with_mien_is_read(name):
+    """And the local one says what the service does without a file."""
+    settings = read_fleet(ROOT / "configs" / "fleet" / f"{name}.yaml", {})
+    assert settings.http.tls_cert is not None or settings == read_fleet(None, {})
 
 
 def test_a_half_done_unit_of_work_leaves_nothing(store):
