@@ -14,7 +14,7 @@ import onnx
 from mien.console import SILENT, Progress
 from mien.errors import ConfigError
 from mien.release import Precision, Runtime
-from optimize.graph.structure import decode_nodes, output_convolutions
+from optimize.graph.structure import attention_nodes, decode_nodes, output_convolutions
 from optimize.quantize.interface import Quantizer
 
 FP32, FP16, INT8, INT8_CPU = "model.fp32.onnx", "model.fp16.onnx", "model.int8.onnx", "model.int8.cpu.onnx"
@@ -85,11 +85,13 @@ def make_int8(
 ) -> Sequence[Made]:
     """Write the INT8 graph for TensorRT and, where the quantiser's placement allows it, its twin for the CPU.
 
-    The nodes that choose and decode boxes, and the convolutions right before them, stay in floating point.
+    The nodes that choose and decode boxes, the convolutions right before them, and attention stay in floating point.
     """
     graph = onnx.load(folder / FP32).graph
-    keep = (*decode_nodes(graph), *output_convolutions(graph))
-    quantizer.quantize(folder / FP32, folder / INT8, frames=frames, method=method, keep_float=keep, progress=progress)
+    keep = {*decode_nodes(graph), *output_convolutions(graph), *attention_nodes(graph)}
+    quantizer.quantize(
+        folder / FP32, folder / INT8, frames=frames, method=method, keep_float=sorted(keep), progress=progress
+    )
     if quantizer.name != "onnxruntime":
         return (Made(path=INT8, precision="int8", runtimes=("tensorrt",)),)
     from optimize.quantize.twin import write_twin

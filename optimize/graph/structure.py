@@ -20,6 +20,21 @@ def output_convolutions(graph: onnx.GraphProto) -> tuple[str, ...]:
     return tuple(node.name for node in _until_convolution(graph)[1])
 
 
+def attention_nodes(graph: onnx.GraphProto) -> tuple[str, ...]:
+    """Names of attention's own nodes: products of activations, their softmax and scaling by a constant.
+
+    TensorRT takes no quantised constant there, and INT8 scales over attention weights cost accuracy.
+    """
+    constants = {tensor.name for tensor in graph.initializer}
+    constants |= {output for node in graph.node if node.op_type == "Constant" for output in node.output}
+    return tuple(
+        node.name
+        for node in graph.node
+        if node.op_type in {"MatMul", "Softmax"}
+        or (node.op_type in {"Mul", "Div", "Add", "Sub"} and constants & set(node.input))
+    )
+
+
 def name_all(graph: onnx.GraphProto) -> None:
     """Give every nameless node a name, in place: quantisers address nodes by name."""
     taken = {node.name for node in graph.node}

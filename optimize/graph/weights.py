@@ -81,8 +81,9 @@ def _refuse_other_heads(path: Path, model: Any) -> None:  # noqa: ANN401 - ultra
     layers = getattr(model, "model", None)
     head = layers[-1] if layers is not None else model
     name, task = type(head).__name__, getattr(model, "task", "unknown")
-    if task != "detect" or name != "Detect" or getattr(head, "end2end", False):
-        end = " (end to end, without non-maximum suppression)" if getattr(head, "end2end", False) else ""
+    end_to_end = getattr(head, "one2one_cv2", None) is not None
+    if task != "detect" or name != "Detect" or end_to_end:
+        end = " (end to end, without non-maximum suppression)" if end_to_end else ""
         raise ModelError(
             f"{path} is no detector that can be optimised", found=f"task {task}, head {name}{end}", wanted=WANTED
         )

@@ -1,0 +1,163 @@
+"""The whole way through the command: weights and data to a bundle, and what becomes of bad input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge.vision.reference import read_reference
+from mien.bundle import verify_bundle
+from mien.errors import ExitCode
+from mien.facts import DeviceFacts
+from mien.release import BuildEngine, choose_variant
+
+ROOT = Path(__file__).resolve().parents[3]
+WIDE = "max_map50_95_loss: 1\nmax_class_loss: 1\nmax_confidence_shift: 1\nmin_reference_agreement: 0\n"
+CPU = DeviceFacts(arch="x86_64", cpu="x", cpu_count=2, memory_bytes=1, python="3.11", onnxruntime="1.24.4")
+ORIN = CPU.model_copy(update={"arch": "aarch64", "compute_capability": "8.7", "tensorrt": "10.3.0.30"})
+
+
+def mien(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "mien", "optimize", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+
+
+def order(weights, data, out, *more):
+    common = ("--calibration-images", 32, "--method", "max", "--imgsz", "96", "--json")
+    return mien("run", "--weights", weights, "--data", data, "--out", out, *common, *more)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory, weights, data):
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "wide.yaml").write_text(WIDE)
+    done = order(weights, data, folder / "bundle", "--gate", folder / "wide.yaml", "--version", "1.1.0", "--archive")
+    assert done.returncode == 0, done.stderr
+    return folder / "bundle", json.loads(done.stdout)
+
+
+def test_bundle_is_whole_and_says_what_was_measured(packed):
+    """Every file is there with its hash; each variant carries accuracy, latency and agreement."""
+    bundle, answer = packed
+    manifest = verify_bundle(bundle)
+    assert [variant.path for variant in manifest.variants] == [
+        "model.fp32.onnx",
+        "model.fp16.onnx",
+        "model.int8.onnx",
+        "model.int8.cpu.onnx",
+    ]
+    assert {row["precision"] for row in answer["variants"]} == {"fp32", "fp16", "int8"}
+    assert all(row["latency_ms"] > 0 and 0 <= row["map50_95"] <= row["map50"] <= 1 for row in answer["variants"])
+    assert all(variant.accuracy.images == 12 for variant in manifest.variants)
+    assert manifest.variants[0].reference_agreement == 1.0
+    assert manifest.calibration.images == 32
+    assert set(answer["seconds"]) >= {"export", "int8", "evaluate", "report"}
+
+
+def test_each_device_finds_its_variant(packed):
+    """A Jetson takes the TensorRT form of INT8, a CPU its twin."""
+    manifest = verify_bundle(packed[0])
+    assert choose_variant(manifest, ORIN) == BuildEngine(variant=manifest.variants[2], runtime="tensorrt")
+    assert choose_variant(manifest, CPU) == BuildEngine(variant=manifest.variants[3], runtime="onnxruntime")
+
+
+def test_reference_shows_something(packed):
+    """The reference frames hold detections, in the input's size."""
+    frames = read_reference(packed[0] / "reference.npz")
+    assert sum(len(frame.detections) for frame in frames) > 0
+    assert {frame.frame.shape for frame in frames} == {(96, 96, 3)}
+
+
+def test_report_stands_alone(packed):
+    """The page holds its pictures and asks nothing of the network."""
+    page = (packed[0] / "report.html").read_text()
+    assert page.count("<svg") == 3
+    assert 'src="http' not in page
+    assert 'href="http' not in page.replace('xlink:href="http', "")
+
+
+def test_archive_lies_beside(packed):
+    """The archive has the bundle's name."""
+    assert packed[0].with_name("bundle.tar.zst").stat().st_size > 1_000_000
+
+
+def test_check_passes_and_a_drill_fails_it(packed, tmp_path):
+    """The good bundle sees what it saw; the damaged one loads, has right hashes, and does not."""
+    assert mien("check", packed[0]).returncode == 0
+    made = mien("drill", packed[0], "--version", "1.2.0", "--out", tmp_path / "bad", "--json")
+    assert made.returncode == 0, made.stderr
+    manifest = verify_bundle(tmp_path / "bad")
+    good = verify_bundle(packed[0])
+    assert manifest.provenance.tools["drill"] == "damaged on purpose"
+    assert manifest.known_limits[0].startswith("DRILL")
+    assert (manifest.gate, [v.accuracy for v in manifest.variants]) == (good.gate, [v.accuracy for v in good.variants])
+    looked = mien("check", tmp_path / "bad", "--json")
+    assert looked.returncode == ExitCode.GATE
+    shares = [row["agreement"] for row in json.loads(looked.stdout.partition("\n}\n")[0] + "\n}")["variants"]]
+    assert max(shares) < 0.5
+
+
+def test_drill_must_rise(packed, tmp_path):
+    """A rehearsal with an older version would prove nothing."""
+    done = mien("drill", packed[0], "--version", "1.1.0", "--out", tmp_path / "bad")
+    assert done.returncode == ExitCode.BUNDLE
+    assert not (tmp_path / "bad").exists()
+
+
+def test_changed_byte_is_named(packed, tmp_path):
+    """Inspecting a bundle with a changed byte names the file."""
+    import shutil
+
+    shutil.copytree(packed[0], tmp_path / "b")
+    model = tmp_path / "b" / "model.fp16.onnx"
+    content = bytearray(model.read_bytes())
+    content[1000] ^= 1
+    model.write_bytes(content)
+    done = mien("inspect", tmp_path / "b", "--json")
+    assert done.returncode == ExitCode.BUNDLE
+    assert "model.fp16.onnx" in json.loads(done.stdout)["what"]
+
+
+def test_gate_refuses_and_leaves_nothing(tmp_path, weights, data):
+    """Weights below the floor are measured, refused with numbers, and not packed."""
+    (tmp_path / "strict.yaml").write_text("min_map50: 1.0\n")
+    done = order(weights, data, tmp_path / "bundle", "--gate", tmp_path / "strict.yaml", "--precision", "fp32")
+    assert done.returncode == ExitCode.GATE, done.stderr
+    assert "map50" in json.loads(done.stdout)["found"]
+    assert [path.name for path in tmp_path.iterdir()] == ["strict.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "word"),
+    [
+        (("--calibration-images", "31"), ExitCode.DATA, "too few"),
+        (("--imgsz", "100"), ExitCode.CONFIG, "image size"),
+        (("--version", "one"), ExitCode.BUNDLE, "release"),
+        (("--precision", "int8"), ExitCode.CONFIG, "precisions"),
+        (("--method", "mse"), ExitCode.CONFIG, "method"),
+        (("--training-record", "/dev/null"), ExitCode.CONFIG, "training record"),
+    ],
+)
+def test_wrong_orders_are_refused(tmp_path, weights, data, more, code, word):
+    """A wrong option ends with its exit code and one document, and leaves nothing."""
+    done = order(weights, data, tmp_path / "bundle", *more)
+    assert done.returncode == code, done.stderr
+    assert word in json.loads(done.stdout)["what"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_empty_validation_split_is_refused(tmp_path, weights, data):
+    """Without validation images nothing can be judged."""
+    (tmp_path / "images").mkdir()
+    text = data.read_text().replace("path: .", f"path: {data.parent}").replace("images/val", str(tmp_path / "images"))
+    (tmp_path / "data.yaml").write_text(text)
+    done = order(weights, tmp_path / "data.yaml", tmp_path / "bundle")
+    assert done.returncode == ExitCode.DATA
+    assert "val" in json.loads(done.stdout)["what"]
