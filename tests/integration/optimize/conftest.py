@@ -1,4 +1,4 @@
-"""Detectors that find something without having been trained, and a small data set that they find it in."""
+"""Detectors that find something: one of random numbers, one trained for a moment, and what it was trained on."""
 
 from __future__ import annotations
 
@@ -63,24 +63,51 @@ def photographs() -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A YOLOv8n of three classes."""
-    return lively("yolov8n.yaml", classes=3, path=tmp_path_factory.mktemp("weights") / "lively.pt")
+def weights(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+    """A YOLOv8n that was trained for a moment, until it finds the squares of :func:`data`."""
+    prepare()
+    import torch
+    from ultralytics import YOLO
+
+    root = tmp_path_factory.mktemp("weights")
+    yolo = YOLO("yolov8n.yaml", verbose=False)
+    yolo.add_callback("on_train_start", lambda _: torch.set_num_threads(2))
+    settings = {"imgsz": 96, "epochs": 18, "batch": 8, "workers": 0, "device": "cpu", "cache": "ram", "seed": 0}
+    pace = {"optimizer": "AdamW", "lr0": 0.002, "warmup_epochs": 1, "mosaic": 0.5, "close_mosaic": 8}
+    quiet = {"plots": False, "val": False, "amp": False, "verbose": False, "project": str(root)}
+    yolo.train(data=str(data), **settings, **pace, **quiet)
+    return Path(yolo.trainer.last)
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory, photographs: list[np.ndarray]) -> Path:
-    """Crops of photographs: 40 to calibrate with, 12 to judge with, one box each."""
+    """Red, blue and green squares on crops of photographs: 64 images to train with, 24 to judge with."""
     root = tmp_path_factory.mktemp("data")
     dice = np.random.default_rng(0)
-    for split, count in (("train", 40), ("val", 12)):
+    for split, count in (("train", 64), ("val", 24)):
         (root / "images" / split).mkdir(parents=True)
         (root / "labels" / split).mkdir(parents=True)
         for index in range(count):
-            photo = photographs[index % len(photographs)]
-            top, left = (int(dice.integers(0, side - 200)) for side in photo.shape[:2])
-            crop = cv2.resize(photo[top : top + 200, left : left + 200], (120, 96))
-            cv2.imwrite(str(root / "images" / split / f"{index:02}.jpg"), crop)
-            (root / "labels" / split / f"{index:02}.txt").write_text(f"{index % 3} 0.5 0.5 0.4 0.6\n")
-    (root / "data.yaml").write_text("path: .\ntrain: images/train\nval: images/val\nnames: [class0, class1, class2]\n")
+            image, labels = _squares(photographs[index % len(photographs)], dice)
+            cv2.imwrite(str(root / "images" / split / f"{index:02}.png"), image)
+            (root / "labels" / split / f"{index:02}.txt").write_text("\n".join(labels))
+    (root / "data.yaml").write_text(
+        f"path: {root}\ntrain: images/train\nval: images/val\nnames: [class0, class1, class2]\n"
+    )
     return root / "data.yaml"
+
+
+_COLOURS = ((40, 40, 230), (230, 60, 40), (40, 220, 60))
+
+
+def _squares(photo, dice):
+    """A crop with two coloured squares, and their label lines."""
+    top, left = (int(dice.integers(0, side - 300)) for side in photo.shape[:2])
+    image = cv2.resize(photo[top : top + 300, left : left + 300], (96, 96))
+    labels = []
+    for half in range(2):
+        name, side = int(dice.integers(0, 3)), int(dice.integers(20, 36))
+        x, y = 48 * half + int(dice.integers(0, 48 - side)), int(dice.integers(0, 96 - side))
+        image[y : y + side, x : x + side] = np.array(_COLOURS[name]) + dice.integers(-20, 20, (side, side, 3))
+        labels.append(f"{name} {(x + side / 2) / 96:.5f} {(y + side / 2) / 96:.5f} {side / 96:.5f} {side / 96:.5f}")
+    return image, labels

@@ -14,7 +14,7 @@ from mien.facts import DeviceFacts
 from mien.release import BuildEngine, choose_variant
 
 ROOT = Path(__file__).resolve().parents[3]
-WIDE = "max_map50_95_loss: 1\nmax_class_loss: 1\nmax_confidence_shift: 1\nmin_reference_agreement: 0\n"
+WIDE = "max_map50_95_loss: 0.05\nmax_class_loss: 0.2\nmax_confidence_shift: 0.1\nmin_reference_agreement: 0.8\nmin_map50: 0.5\n"
 CPU = DeviceFacts(arch="x86_64", cpu="x", cpu_count=2, memory_bytes=1, python="3.11", onnxruntime="1.24.4")
 ORIN = CPU.model_copy(update={"arch": "aarch64", "compute_capability": "8.7", "tensorrt": "10.3.0.30"})
 
@@ -30,7 +30,7 @@ def mien(*arguments):
 
 
 def order(weights, data, out, *more):
-    common = ("--calibration-images", 32, "--method", "max", "--imgsz", "96", "--json")
+    common = ("--calibration-images", 32, "--method", "max", "--json")
     return mien("run", "--weights", weights, "--data", data, "--out", out, *common, *more)
 
 
@@ -55,7 +55,7 @@ def test_bundle_is_whole_and_says_what_was_measured(packed):
     ]
     assert {row["precision"] for row in answer["variants"]} == {"fp32", "fp16", "int8"}
     assert all(row["latency_ms"] > 0 and 0 <= row["map50_95"] <= row["map50"] <= 1 for row in answer["variants"])
-    assert all(variant.accuracy.images == 12 for variant in manifest.variants)
+    assert all(variant.accuracy.images == 24 for variant in manifest.variants)
     assert manifest.variants[0].reference_agreement == 1.0
     assert manifest.calibration.images == 32
     assert set(answer["seconds"]) >= {"export", "int8", "evaluate", "report"}
@@ -127,7 +127,7 @@ def test_changed_byte_is_named(packed, tmp_path):
 
 def test_gate_refuses_and_leaves_nothing(tmp_path, weights, data):
     """Weights below the floor are measured, refused with numbers, and not packed."""
-    (tmp_path / "strict.yaml").write_text("min_map50: 1.0\n")
+    (tmp_path / "strict.yaml").write_text("min_map50: 1.0\nmax_confidence_shift: 0.0\n")
     done = order(weights, data, tmp_path / "bundle", "--gate", tmp_path / "strict.yaml", "--precision", "fp32")
     assert done.returncode == ExitCode.GATE, done.stderr
     assert "map50" in json.loads(done.stdout)["found"]
