@@ -167,7 +167,7 @@ def _devices(fleet: Fleet, work: Work) -> list[dict[str, Any]]:
 
 def _shape(fleet: Fleet, device: Any) -> dict[str, Any]:  # noqa: ANN401 - fleet.store.devices.Device
     shape = device_json(device, now=fleet.clock(), silent_after_s=fleet.settings.devices.silent_after_s)
-    return shape | {"standing": views.standing(shape)}
+    return views.present(shape | {"standing": views.standing(shape)})
 
 
 def _rollouts(fleet: Fleet, work: Work) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from mien.messages import Window
 _KB = 1000
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 _SPARK_WIDTH, _SPARK_HEIGHT = 120.0, 28.0
+_MEASURED = ("fps", "latency_p95_ms", "power_w", "energy_per_inference_j", "temperature_c", "confidence_mean")
 _METRICS = {
     "fps": "frames per second",
     "latency_p95_ms": "latency p95, ms",
@@ -52,6 +53,13 @@ def standing(device: Mapping[str, Any]) -> str:
     if device["silent"]:
         return "silent"
     return "throttled" if device["throttled"] or device["over_current"] else "online"
+
+
+def present(device: dict[str, Any]) -> dict[str, Any]:
+    """A device without the figures of its past, when it is not there: what it did last is not what it does."""
+    if device["standing"] not in {"offline", "revoked"}:
+        return device
+    return device | dict.fromkeys(_MEASURED)
 
 
 def running_counts(devices: Iterable[Mapping[str, Any]]) -> Counter[str]:

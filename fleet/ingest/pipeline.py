@@ -28,6 +28,8 @@ from mien.messages import Event, Status, Twin, UpdateReport, Window
 _log = logging.getLogger(__name__)
 _POLL_S = 0.2
 _RETRY_S = 2.0
+_LOGGED_EACH = 5
+_MOST_NAMED = 10_000
 
 
 class Ingest:
@@ -57,7 +59,8 @@ class Ingest:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
         self.counts: Counter[str] = Counter()
-        """stored, duplicate, bad, unknown_device, stale."""
+        """stored, duplicate, bad, unknown_device, stale, retried."""
+        self._faults: Counter[str] = Counter()
 
     def start(self, bus: Bus) -> None:
         """Begin."""
@@ -140,7 +143,7 @@ class Ingest:
         found = read(incoming)
         if isinstance(found, Bad):
             self.counts["bad"] += 1
-            _log.warning("dropped a bad message of device %s: %s", found.device_id or "?", found.reason[:300])
+            self._warn(found.device_id or "?", f"a bad message: {found.reason[:300]}")
             return None
         return found
 
@@ -148,8 +151,17 @@ class Ingest:
         if arrived.device_id in known:
             return True
         self.counts["unknown_device"] += 1
-        _log.warning("dropped a message of device %s, which is not accepted here", arrived.device_id)
+        self._warn(arrived.device_id, "a message: the device is not accepted here")
         return False
+
+    def _warn(self, device_id: str, what: str) -> None:
+        """Log the first drops of a device, then ever fewer, so that one device cannot fill the disk with our log."""
+        if len(self._faults) > _MOST_NAMED and device_id not in self._faults:
+            device_id = "(others)"
+        self._faults[device_id] += 1
+        count = self._faults[device_id]
+        if count <= _LOGGED_EACH or count % 10 ** (len(str(count)) - 1) == 0:
+            _log.warning("device %s: dropped %s (%d so far)", device_id, what, count)
 
     def _apply(self, work: Work, batch: Sequence[Arrived]) -> None:
         now = self._clock()

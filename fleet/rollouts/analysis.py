@@ -21,6 +21,7 @@ from mien.messages import Window
 Outcome = Literal["pass", "fail", "inconclusive", "skipped"]
 _EXACT_UP_TO = 400
 _PSI_FLOOR = 0.5
+_SMALLEST_P = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +181,7 @@ def _metric(
         return MetricVerdict(metric=name, outcome="pass", reason=told, **figures)
     p = mann_whitney(values, expected) if worse < 0 else mann_whitney(expected, values)
     outcome = "fail" if p <= policy.significance else "inconclusive"
-    told += f" (limit {worse * limit:+.0%}, p={p:.3f})"
+    told += f" (limit {worse * limit:+.0%}, {f'p={p:.3f}' if p >= _SMALLEST_P else f'p<{_SMALLEST_P}'})"
     return MetricVerdict(metric=name, outcome=outcome, reason=told, **figures)
 
 

@@ -154,8 +154,9 @@ def _overdue(execution: ExecutionView, device: DeviceView, rollout: RolloutView,
 def _told(report: UpdateReport) -> str:
     if report.state is UpdateState.COMMITTED:
         return "committed"
-    reason = report.message or "; ".join(report.probe.reasons if report.probe else ())
-    return ": ".join(part for part in (str(report.state), report.error_code, reason) if part)
+    head = f"{report.state} ({report.error_code})" if report.error_code else str(report.state)
+    reason = "; ".join(report.probe.reasons if report.probe else ()) or report.message
+    return f"{head}: {reason}" if reason else head
 
 
 def _progress(report: UpdateReport) -> str:
