@@ -47,7 +47,7 @@ def run(order: TrainingOrder, recipe: Recipe, progress: Progress = SILENT) -> Tr
     refuse_broken(check(dataset, progress), dataset)
     model = open_model(recipe.model, allow_download=order.allow_download)
     started, clock = datetime.now(timezone.utc), time.monotonic()
-    work = _fresh(order.out / "work")
+    work = _fresh(order.out.resolve() / "work")  # ultralytics reads relative paths in ways of its own
     trained = train(
         model,
         dataset,

@@ -157,7 +157,11 @@ def open_model(name: str, *, allow_download: bool) -> Any:  # noqa: ANN401 - ult
     try:
         model = YOLO(name, verbose=False)
     except _UNREADABLE as error:
-        raise ModelError(f"{name} is no weights file that ultralytics can read", found=str(error)[:200]) from error
+        raise ModelError(
+            f"{name} is no weights file that ultralytics can read",
+            found=next(iter(str(error).splitlines()), type(error).__name__)[:200],
+            wanted="a .pt file of a YOLOv8 or YOLO11 detector",
+        ) from error
     head = type(model.model.model[-1]).__name__ if hasattr(model.model, "model") else type(model.model).__name__
     end_to_end = hasattr(model.model, "model") and getattr(model.model.model[-1], "end2end", False)
     if model.task != "detect" or head != "Detect" or end_to_end:
