@@ -5,7 +5,7 @@ Leaves where the face stands and what lies behind it to ``scene``. Colours are B
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -22,7 +22,8 @@ Colour = tuple[float, float, float]
 _SHIFT = 4
 _REACH = 1.95
 """A patch covers this many half-heights around the face: hair, neck and shoulders."""
-SUPERSAMPLE = 2
+_LARGE_PX = 60.0
+"""Faces with a greater half-height are painted as they are; antialiased curves suffice there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,7 @@ class _Canvas:
         reach = int(np.ceil(_REACH * placement.half_height)) + 2
         self.left, self.top = int(placement.x) - reach, int(placement.y) - reach
         self.size = 2 * reach
-        self.scale = SUPERSAMPLE
+        self.scale = 1 if placement.half_height > _LARGE_PX else 2
         self.placement = placement
         side = self.size * self.scale
         self.pixels: Image = np.zeros((side, side, 3), np.uint8)
@@ -66,20 +67,19 @@ class _Canvas:
         thick = max(1, round(width * self.placement.half_height * self.scale))
         cv2.polylines(self.pixels, [self.place(points, depth)], closed, colour, thick, cv2.LINE_AA, _SHIFT)
 
-    def inside(self, points: Points, draw: Callable[[], None], *, depth: float = 0.0) -> None:
-        """Run a drawing, then keep what it changed only inside a closed curve."""
+    def inside(self, points: Points, shapes: Sequence[tuple[Points, Colour]], *, depth: float = 0.0) -> None:
+        """Fill shapes one over the other, but only inside a closed curve."""
         fixed = self.place(points, depth)
         x, y, width, height = cv2.boundingRect(fixed >> _SHIFT)
-        top, left = max(0, y - 1), max(0, x - 1)
-        region = (slice(top, y + height + 2), slice(left, x + width + 2))
-        before = self.pixels.copy()
-        draw()
-        mask = np.zeros(self.mask.shape, np.uint8)
-        cv2.fillPoly(mask, [fixed], 255.0, cv2.LINE_AA, _SHIFT)
-        share = mask[region][..., None].astype(np.float32) / 255.0
-        mixed = self.pixels[region] * share + before[region] * (1 - share)
-        before[region] = mixed.astype(np.uint8)
-        self.pixels[:] = before
+        left, top = max(0, x - 1), max(0, y - 1)
+        region = self.pixels[top : y + height + 2, left : x + width + 2]
+        origin = np.array([left, top], np.int32) << _SHIFT
+        inner, mask = region.copy(), np.zeros(region.shape[:2], np.uint8)
+        for shape, colour in shapes:
+            cv2.fillPoly(inner, [self.place(shape, depth) - origin], colour, cv2.LINE_AA, _SHIFT)
+        cv2.fillPoly(mask, [fixed - origin], 255.0, cv2.LINE_AA, _SHIFT)
+        share = mask[..., None].astype(np.float32) / 255.0
+        region[:] = (inner * share + region * (1 - share)).astype(np.uint8)
 
     def multiply(self, factor: npt.NDArray[np.float32]) -> None:
         self.pixels[:] = np.minimum(self.pixels * factor[..., None], 255)
@@ -162,11 +162,11 @@ def _paint_mouth(canvas: _Canvas, face: Face, skin: Colour) -> None:
     mouth = face.mouth
     canvas.fill(mouth.lips, _mix(skin, (70, 60, 175), 0.48), solid=False, depth=0.06)
 
-    def interior() -> None:
-        canvas.fill(mouth.opening, (28, 20, 52), solid=False, depth=0.06)
-        canvas.fill(mouth.tongue, (88, 84, 180), solid=False, depth=0.06)
-        canvas.fill(mouth.teeth, (232, 238, 240), solid=False, depth=0.06)
-
+    interior = (
+        (mouth.opening, (28.0, 20.0, 52.0)),
+        (mouth.tongue, (88.0, 84.0, 180.0)),
+        (mouth.teeth, (232.0, 238.0, 240.0)),
+    )
     if mouth.openness > 0.03:  # noqa: PLR2004 - closed lips show a line only
         canvas.inside(mouth.opening, interior, depth=0.06)
     else:
@@ -175,11 +175,11 @@ def _paint_mouth(canvas: _Canvas, face: Face, skin: Colour) -> None:
 
 
 def _paint_eye(canvas: _Canvas, eye: Eye, person: Person, skin: Colour, units: Units) -> None:
-    def ball() -> None:
-        canvas.fill(eye.white, (238, 240, 242), solid=False)
-        canvas.fill(eye.iris, _bgr(person.eye_colour), solid=False)
-        canvas.fill(eye.pupil, (12, 12, 12), solid=False)
-
+    ball = (
+        (eye.white, (238.0, 240.0, 242.0)),
+        (eye.iris, _bgr(person.eye_colour)),
+        (eye.pupil, (12.0, 12.0, 12.0)),
+    )
     canvas.inside(eye.white, ball)
     canvas.stroke(eye.upper_lid, _mix(skin, (14, 12, 18), 0.8), 0.026)
     crinkle = units.get("AU6", 0.0)
