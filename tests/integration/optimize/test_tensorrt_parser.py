@@ -9,7 +9,7 @@ from optimize.calibration.images import calibration_set
 from optimize.graph.export import export_fp32, graph_spec
 from optimize.graph.weights import open_weights
 from optimize.quantize.onnxruntime_qdq import OnnxRuntimeQuantizer
-from optimize.variants import FP16, FP32, INT8, make_fp16, make_int8
+from optimize.variants import FP16, FP32, INT8, Attempt, make_fp16, make_int8
 from tests.integration.optimize.conftest import lively
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx has wheels for x86_64 only")
@@ -29,7 +29,7 @@ def test_every_precision_builds(tmp_path, data, description):
     export_fp32(opened, spec, tmp_path / FP32)
     frames = calibration_set(read_dataset(data), spec, count=32, seed=0).frames
     make_fp16(tmp_path, frames[:4])
-    make_int8(tmp_path, frames, OnnxRuntimeQuantizer(), "max")
+    make_int8(tmp_path, frames, OnnxRuntimeQuantizer(), Attempt(method="max"))
     builder = TensorRtBuilder(trt=trt, configure=aim_at_sm86)
     sizes = {
         name: builder.build(tmp_path / name, tmp_path / f"{name}.plan").stat().st_size for name in (FP32, FP16, INT8)

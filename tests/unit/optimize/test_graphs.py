@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from optimize.bundle.drill import damage
 from optimize.graph.metadata import metadata_of, set_metadata, with_precision
-from optimize.graph.structure import decode_nodes, name_all, output_convolutions
+from optimize.graph.structure import attention_nodes, decode_nodes, name_all, output_convolutions
 from optimize.quantize.onnxruntime_qdq import frames_at_once
 from optimize.quantize.twin import shift_activations, write_twin
 
@@ -79,6 +79,19 @@ def test_decode_is_what_follows_the_last_convolutions():
 def test_output_convolutions_are_the_last_ones():
     """Both heads' last convolutions, not the body's."""
     assert set(output_convolutions(two_heads().graph)) == {"boxes", "classes"}
+
+
+def test_attention_is_found_by_what_it_does():
+    """Products of activations, softmax, and scaling by a constant; not the product of SiLU."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "x"], ["a"], name="scores"),
+        helper.make_node("Mul", ["a", "scale"], ["b"], name="scaled"),
+        helper.make_node("Softmax", ["b"], ["c"], name="weights"),
+        helper.make_node("Sigmoid", ["c"], ["d"], name="gate"),
+        helper.make_node("Mul", ["c", "d"], ["e"], name="silu"),
+    ]
+    model = build(nodes, {"scale": np.array(0.1, np.float32)}, ["e"])
+    assert attention_nodes(model.graph) == ("scores", "scaled", "weights")
 
 
 def test_nameless_nodes_get_unique_names():

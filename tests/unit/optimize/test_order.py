@@ -15,7 +15,7 @@ from optimize.graph.weights import check_labels, open_weights
 from optimize.quantize.interface import chosen_method
 from optimize.quantize.onnxruntime_qdq import OnnxRuntimeQuantizer
 from optimize.torch_runtime import greedy_nms
-from optimize.variants import parse_precisions, quantizer_called
+from optimize.variants import int8_attempts, parse_precisions, quantizer_called
 from tests.fakes.tiny_bundle import make_bundle
 
 
@@ -88,6 +88,22 @@ def test_quantiser_and_method_are_checked():
         chosen_method(OnnxRuntimeQuantizer(), "mse")
     assert "percentile" in caught.value.wanted
     assert chosen_method(OnnxRuntimeQuantizer(), None) == "percentile"
+
+
+def test_int8_is_tried_in_several_ways():
+    """The fastest way first; then the first layer stays float, and other methods are tried."""
+    ways = int8_attempts(OnnxRuntimeQuantizer(), None)
+    assert [(way.method, way.first_layer_float) for way in ways] == [
+        ("percentile", False),
+        ("percentile", True),
+        ("entropy", True),
+        ("max", True),
+    ]
+
+
+def test_method_that_was_asked_for_is_not_swapped():
+    """With --method only that method is tried."""
+    assert {way.method for way in int8_attempts(OnnxRuntimeQuantizer(), "max")} == {"max"}
 
 
 def test_existing_bundle_is_never_overwritten(tmp_path):
