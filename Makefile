@@ -12,8 +12,8 @@ help: ## list the targets
 setup: ## make .venv from the pinned requirements
 	@sh devtools/setup.sh
 
-demo: setup ## run the main job end to end; ONCE=1 exits after the summary instead of leaving the dashboard up
-	@$(PY) -m mien demo $(if $(ONCE),--once,)
+demo: setup ## run the main job; ONCE=1 exits after the summary, ARGS="--http-port 8421" passes options on
+	@$(PY) -m mien demo $(if $(ONCE),--once,) $(ARGS)
 
 check: setup ## format, lint, types, import rules, unit tests
 	$(PY) -m ruff format --check .

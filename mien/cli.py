@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mien import __version__
-from mien.errors import ConfigError, ExitCode, MienError, UnsupportedError
+from mien.errors import ConfigError, ExitCode, MienError, UnavailableError, UnsupportedError
 
 _PARTS: dict[str, tuple[str, str, str]] = {
     "demo": ("mien.demo.cli", "", "Run the whole way once: data, training, bundles, fleet, rollouts, a bad release."),
@@ -68,13 +68,22 @@ def load_part(name: str) -> Any:  # noqa: ANN401 - a typer command
     return typer.main.get_command(part.app)
 
 
+def _of_the_machine(error: OSError) -> UnavailableError:
+    """What the operating system refused and no command translated."""
+    return UnavailableError(
+        f"the machine refused something: {error.strerror or error}",
+        found=str(error.filename or error),
+        remedy="look at that path's owner, mode and disk, then run the command again",
+    )
+
+
 def _missing(name: str, extra: str, error: ModuleNotFoundError) -> UnsupportedError | ModuleNotFoundError:
     library = (error.name or "").partition(".")[0]
     if library in _OWN_PACKAGES:
         return error
     return UnsupportedError(
         f"'mien {name}' needs {library}, which is not installed",
-        remedy=f"pip install 'mien[{extra}]'",
+        remedy=f"make setup, or in the checkout: pip install '.[{extra}]'",
     )
 
 
@@ -98,6 +107,10 @@ def main() -> None:
         code = missing.exit_code
     except (typer.Abort, EOFError):
         code = ExitCode.INTERRUPTED
+    except OSError as error:
+        found = _of_the_machine(error)
+        report(found)
+        code = found.exit_code
     except Exception as error:
         if not hasattr(error, "show") or not hasattr(error, "exit_code"):
             raise
@@ -113,7 +126,7 @@ def report(error: MienError) -> None:
     if "--json" in sys.argv:
         print_json(error.as_dict() | ({"faults": list(error.faults)} if isinstance(error, ConfigError) else {}))
     console = err()
-    console.print(f"[bold red]error[/] {error.what}", highlight=False, soft_wrap=True)
+    console.print(f"[bold red]error[/] {_plain(error.what)}", highlight=False, soft_wrap=True)
     for label, text in (("found", error.found), ("wanted", error.wanted)):
         if text:
             console.print(f"  [dim]{label:7}[/]{_plain(text)}", highlight=False, soft_wrap=True)

@@ -34,7 +34,7 @@ S = TypeVar("S", bound=Settings)
 
 def nearest(name: str, valid: Iterable[str], *, most: int = 3) -> list[str]:
     """The valid names most like ``name``, best first; empty when none is alike."""
-    return difflib.get_close_matches(name, list(valid), n=most, cutoff=0.5)
+    return difflib.get_close_matches(name, list(valid), n=most, cutoff=0.65)
 
 
 def read_yaml(path: Path) -> Any:  # noqa: ANN401 - YAML is any value
@@ -50,7 +50,9 @@ def read_yaml(path: Path) -> Any:  # noqa: ANN401 - YAML is any value
             f"could not read {path}", found="no such file", remedy="check the path given on the command line"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"could not read {path}", found=str(error), wanted="a UTF-8 text file") from error
+        raise ConfigError(
+            f"could not read {path}", found=str(error), wanted="a UTF-8 text file", remedy="check the path"
+        ) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -120,9 +122,11 @@ def _fault(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
         return f"{location}: unknown key; {hint}"
     if problem["type"] == "missing":
         return f"{location}: missing"
-    given = problem.get("input")
+    given, said = problem.get("input"), problem["msg"].removeprefix("Value error, ")
+    if isinstance(given, dict):
+        return f"{location}: {said}"
     shown = "***" if _SECRET_KEY.search(location) else repr(given)[:80]
-    return f"{location}: {problem['msg']} (found {shown})"
+    return f"{location}: {said} (found {shown})"
 
 
 def _valid_names(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:

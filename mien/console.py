@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
+from rich.text import Text
 
 T = TypeVar("T")
 
@@ -68,12 +69,12 @@ def err() -> Console:
 def progress_bar() -> Iterator[Progress]:
     """Show progress bars on stderr while the block runs."""
     columns = (
-        TextColumn("  {task.description}"),
+        TextColumn("  {task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     with RichProgress(*columns, console=err()) as rich:
         yield _Bar(rich)
@@ -93,7 +94,7 @@ def table_of(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]
     for column in columns:
         table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left")
     for row in rows:
-        table.add_row(*("—" if cell is None else str(cell) for cell in row))
+        table.add_row(*(Text("—" if cell is None else str(cell)) for cell in row))
     return table
 
 

@@ -163,8 +163,8 @@ def _root_of(yaml: Path, content: dict[Any, Any]) -> Path:
 
 def _names_of(yaml: Path, content: dict[Any, Any]) -> tuple[str, ...]:
     names = content.get("names")
-    if isinstance(names, dict):
-        keys = sorted(names)
+    if isinstance(names, dict) and names:
+        keys = sorted(names, key=str) if any(not isinstance(key, int) for key in names) else sorted(names)
         if keys != list(range(len(keys))):
             raise DataError(f"class indices of {yaml} have gaps", found=str(keys[:20]), wanted="0, 1, 2, …")
         return tuple(str(names[key]) for key in keys)

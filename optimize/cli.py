@@ -11,7 +11,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Compile, cal
 
 JSON = typer.Option(False, "--json", help="Print one JSON document instead of a table.")
 WEIGHTS = typer.Option(..., help="A YOLOv8 or YOLO11 detector (.pt).")
-_RUNTIMES = {"tensorrt": "TensorRT", "onnxruntime": "CPU"}
+_RUNTIMES = {"tensorrt": "TRT", "onnxruntime": "CPU"}
 TOP_K = typer.Option(100, min=1, help="Boxes that the graph gives, before non-maximum suppression.")
 IMGSZ = typer.Option(None, help="N or HEIGHTxWIDTH in pixels; the training size unless given.")
 
@@ -182,7 +182,7 @@ def _show(bundle: Path, manifest: Any, *, as_json: bool, more: dict[str, Any] | 
     cells = [
         (
             row["precision"],
-            ", ".join(_RUNTIMES[runtime] for runtime in row["runtimes"]),
+            "/".join(_RUNTIMES[runtime] for runtime in row["runtimes"]),
             f"{row['map50']:.3f}",
             f"{row['map50_95']:.3f}",
             f"{row['size_bytes'] / 1e6:.2f} MB",

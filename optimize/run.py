@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge.engine.chooser import open_engine
-from edge.engine.interface import Engine
-from edge.vision.detections import Detections
-from edge.vision.reference import ReferenceFrame, write_reference
+from edge.vision.reference import write_reference
 from mien.console import SILENT, Progress
 from mien.dataset import Dataset, hash_of, read_dataset
 from mien.errors import GateError
 from mien.release import (
     REFERENCE,
-    Accuracy,
     Calibration,
-    GateResult,
     InputSpec,
     Manifest,
     OutputSpec,
@@ -32,24 +27,33 @@ from mien.release import (
 from optimize.bundle.provenance import provenance
 from optimize.bundle.staging import check_target, entry, staged, write_manifest
 from optimize.calibration.images import FEWEST, CalibrationSet, calibration_set
-from optimize.evaluate.coco import Precision as MeasuredPrecision
-from optimize.evaluate.coco import mean_average_precision
-from optimize.evaluate.compare import above, compare
-from optimize.evaluate.run import detect, latencies_ms, validation_images
-from optimize.gate import GateLimits, Measured, gate, likely_cause
+from optimize.evaluate.judge import Judge, Judgement
+from optimize.evaluate.run import validation_images
+from optimize.gate import GateLimits, Measured, likely_cause
 from optimize.graph.export import GraphSpec, export_fp32, graph_spec
 from optimize.graph.weights import Weights, check_labels, open_weights
 from optimize.images import Judged
 from optimize.machine import latency_conditions
-from optimize.quantize.interface import Quantizer, chosen_method
-from optimize.reference import choose_frames, reference_frame, reproduced
+from optimize.quantize.interface import Quantizer
 from optimize.report.write import write_report
-from optimize.variants import FP16_FRAMES, FP32, Made, make_fp16, make_int8, quantizer_called
+from optimize.variants import (
+    FP16_FRAMES,
+    FP32,
+    Attempt,
+    Made,
+    int8_attempts,
+    make_fp16,
+    make_int8,
+    quantizer_called,
+)
 
 _KNOWN_LIMITS = (
     "A face's expression is not a person's feeling: never decide about people with it.",
     "Measured only on images like those of its validation split.",
 )
+
+
+_FP32 = Made(path=FP32, precision="fp32", runtimes=("tensorrt", "onnxruntime"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +72,7 @@ class Order:
     top_k: int = 100
     quantizer: str = "onnxruntime"
     method: str | None = None
-    """The quantiser's default unless given."""
+    """The quantiser's default, and others when the gate refuses it, unless given."""
     calibration_images: int = 128
     seed: int = 0
     training_record: Path | None = None
@@ -94,21 +98,9 @@ class _Source:
     spec: GraphSpec
     outputs: OutputSpec
     quantizer: Quantizer
-    method: str
+    attempts: tuple[Attempt, ...]
     provenance: Provenance
     images: tuple[Judged, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Judgement:
-    """What was measured, of every graph that was made."""
-
-    measured: tuple[Measured, ...]
-    objects: dict[str, int]
-    gate: GateResult
-    reference: tuple[ReferenceFrame, ...]
-    found: dict[str, list[Detections]]
-    """Detections above the threshold of use, by variant path."""
 
 
 @dataclass(slots=True)
@@ -133,22 +125,25 @@ def optimize(order: Order, progress: Progress = SILENT) -> Result:
     with clock.step("read"):
         source = _read(order, progress)
     with staged(order.out) as folder:
+        judge = Judge(folder, source.images, source.outputs, labels=source.dataset.names, limits=order.limits)
         with clock.step("export"):
             export_fp32(source.weights, source.spec, folder / FP32, progress=progress)
-        made, calibration = _make(order, source, folder, progress, clock)
-        with clock.step("evaluate"), ExitStack() as stack:
-            engines = {one.path: stack.enter_context(open_engine(folder / one.path, "onnxruntime")) for one in made}
-            judgement = _judge(source, made, engines, folder, order.limits, progress)
-        _stop_at_gate(judgement, keep_passing=order.keep_passing)
+        with clock.step("evaluate"):
+            judge.look(_FP32, progress=progress)
+        others, calibration = _make_others(order, source, folder, judge, progress, clock)
+        _stop_at_gate(judge.judgement(), keep_passing=order.keep_passing)
+        with clock.step("latency"):
+            judge.measure_latency(progress=progress)
+        judgement = judge.judgement()
         with clock.step("report"):
-            manifest = _pack(order, source, made, judgement, calibration, folder)
+            manifest = _pack(order, source, (_FP32, *others), judgement, calibration, folder)
     return Result(manifest=manifest, measured=judgement.measured, seconds=clock.seconds)
 
 
 def _read(order: Order, progress: Progress) -> _Source:
     release = check_target(order.out, order.name, order.version)
     quantizer = quantizer_called(order.quantizer)
-    method = chosen_method(quantizer, order.method)
+    attempts = int8_attempts(quantizer, order.method)
     dataset = read_dataset(order.data)
     dataset.split("val")
     weights = open_weights(order.weights)
@@ -161,7 +156,7 @@ def _read(order: Order, progress: Progress) -> _Source:
         spec=spec,
         outputs=OutputSpec(top_k=spec.top_k),
         quantizer=quantizer,
-        method=method,
+        attempts=attempts,
         provenance=provenance(
             weights_sha256=weights.sha256,
             data_sha256=hash_of(dataset, ("train", "val")),
@@ -171,14 +166,15 @@ def _read(order: Order, progress: Progress) -> _Source:
     )
 
 
-def _make(
-    order: Order, source: _Source, folder: Path, progress: Progress, clock: _Clock
-) -> tuple[list[Made], Calibration | None]:
-    made = [Made(path=FP32, precision="fp32", runtimes=("tensorrt", "onnxruntime"))]
+def _make_others(
+    order: Order, source: _Source, folder: Path, judge: Judge, progress: Progress, clock: _Clock
+) -> tuple[Sequence[Made], Calibration | None]:
+    """FP16 and INT8, as far as they were asked for, each looked at."""
     if order.precisions == ("fp32",):
-        return made, None
+        return (), None
     int8 = "int8" in order.precisions
-    with clock.step("calibrate"):
+    made: list[Made] = []
+    with clock.step("calibration images"):
         chosen = calibration_set(
             source.dataset,
             source.spec,
@@ -190,77 +186,41 @@ def _make(
     if "fp16" in order.precisions:
         with clock.step("fp16"):
             made.append(make_fp16(folder, chosen.frames[:FP16_FRAMES], progress=progress))
+            judge.look(made[-1], progress=progress)
     if not int8:
         return made, None
     with clock.step("int8"):
-        made += make_int8(folder, chosen.frames, source.quantizer, source.method, progress=progress)
-    return made, _calibration(source, chosen)
+        quantised, attempt = _first_that_passes(source, folder, chosen, judge, progress)
+    return (*made, *quantised), _calibration(source, chosen, attempt)
 
 
-def _calibration(source: _Source, chosen: CalibrationSet) -> Calibration:
-    return Calibration(
-        method=source.method, quantizer=source.quantizer.name, images=len(chosen.frames), data_sha256=chosen.sha256
+def _first_that_passes(
+    source: _Source, folder: Path, chosen: CalibrationSet, judge: Judge, progress: Progress
+) -> tuple[Sequence[Made], Attempt]:
+    """Try the ways to INT8 in turn until the gate takes one; the last one stays when it takes none."""
+    for attempt in source.attempts:
+        made = make_int8(folder, chosen.frames, source.quantizer, attempt, progress=progress)
+        for one in made:
+            judge.look(one, progress=progress)
+        if not {one.path for one in made} & set(judge.judgement().gate.refused):
+            break
+    return made, attempt
+
+
+def _calibration(source: _Source, chosen: CalibrationSet, attempt: Attempt) -> Calibration:
+    return Calibration.model_validate(
+        {
+            "method": attempt.method,
+            "quantizer": source.quantizer.name,
+            "images": len(chosen.frames),
+            "data_sha256": chosen.sha256,
+            "first_layer_float": attempt.first_layer_float,
+            "attempts": source.attempts.index(attempt) + 1,
+        }
     )
 
 
-def _judge(
-    source: _Source,
-    made: Sequence[Made],
-    engines: dict[str, Engine],
-    folder: Path,
-    limits: GateLimits,
-    progress: Progress,
-) -> _Judgement:
-    images, outputs = source.images, source.outputs
-    everything = {
-        one.path: detect(engines[one.path], images, outputs, name=one.path, progress=progress) for one in made
-    }
-    chosen = choose_frames(everything[FP32], outputs.score_threshold)
-    reference = tuple(reference_frame(engines[FP32], images[index].frame, outputs) for index in chosen)
-    latency = latencies_ms(engines, images, progress=progress)
-    found = {
-        path: [above(one, outputs.score_threshold) for one in detections] for path, detections in everything.items()
-    }
-    truths = [image.truth for image in images]
-    labels = source.dataset.names
-    precision = {path: mean_average_precision(one, truths, len(labels)) for path, one in everything.items()}
-    measured = tuple(
-        Measured(
-            path=one.path,
-            precision=one.precision,
-            accuracy=_accuracy(precision[one.path], found[FP32], found[one.path], labels),
-            reference_agreement=reproduced(engines[one.path], reference, outputs),
-            size_bytes=(folder / one.path).stat().st_size,
-            latency_ms=round(latency[one.path], 3),
-        )
-        for one in made
-    )
-    objects = {labels[index]: count for index, count in precision[FP32].objects.items()}
-    return _Judgement(
-        measured=measured,
-        objects=objects,
-        gate=gate(measured, limits, objects),
-        reference=reference,
-        found=found,
-    )
-
-
-def _accuracy(
-    precision: MeasuredPrecision, reference: list[Detections], found: list[Detections], labels: Sequence[str]
-) -> Accuracy:
-    difference = compare(reference, found)
-    return Accuracy(
-        images=len(found),
-        map50=precision.map50,
-        map50_95=precision.map50_95,
-        per_class={labels[index]: value for index, value in precision.per_class.items()},
-        mean_confidence=difference.mean_confidence,
-        confidence_shift=difference.confidence_shift,
-        changed_images=difference.changed_images,
-    )
-
-
-def _stop_at_gate(judgement: _Judgement, *, keep_passing: bool) -> None:
+def _stop_at_gate(judgement: Judgement, *, keep_passing: bool) -> None:
     refused = judgement.gate.refused
     if refused and (FP32 in refused or not keep_passing):
         raise GateError(
@@ -275,7 +235,7 @@ def _pack(
     order: Order,
     source: _Source,
     made: Sequence[Made],
-    judgement: _Judgement,
+    judgement: Judgement,
     calibration: Calibration | None,
     folder: Path,
 ) -> Manifest:
@@ -308,7 +268,7 @@ def _pack(
     return manifest
 
 
-def _variants(made: Sequence[Made], judgement: _Judgement, folder: Path, conditions: str) -> tuple[Variant, ...]:
+def _variants(made: Sequence[Made], judgement: Judgement, folder: Path, conditions: str) -> tuple[Variant, ...]:
     measured = {one.path: one for one in judgement.measured}
     variants: list[Variant] = []
     for one in made:

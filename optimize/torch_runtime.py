@@ -35,10 +35,10 @@ def prepare(*, offline: bool = True) -> None:
     os.environ.setdefault("YOLO_AUTOINSTALL", "0")
     os.environ.setdefault("YOLO_VERBOSE", "false")
     os.environ.setdefault("ULTRALYTICS_SAFE_LOAD", "1")
-    # OpenMP's threads spin while they wait for each other. With anything else on the cores that is ruinous: the threads of
-    # one training burn each other's time. Spinning for moments only costs nothing on an idle machine (measured, YOLOv8n
-    # at 160 px on two cores: 15 ms an image, as with endless spinning; without any spinning 21 ms) and made a training
-    # twice as fast on a busy one. It must be said before torch is imported; the second name is libgomp's own.
+    # OpenMP's threads spin while they wait for each other. With anything else on the cores that is ruinous: the
+    # threads of one training burn each other's time. Spinning for moments only costs nothing on an idle machine
+    # (measured, YOLOv8n at 160 px on two cores: 15 ms an image, as with endless spinning; without any 21 ms) and made
+    # a training twice as fast on a busy one. It must be said before torch is imported; the second is libgomp's own.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     if offline:

@@ -15,7 +15,7 @@ from mien.console import SILENT, Progress
 from mien.errors import ConfigError
 from mien.release import Precision, Runtime
 from optimize.graph.structure import attention_nodes, decode_nodes, output_convolutions
-from optimize.quantize.interface import Quantizer
+from optimize.quantize.interface import Quantizer, chosen_method
 
 FP32, FP16, INT8, INT8_CPU = "model.fp32.onnx", "model.fp16.onnx", "model.int8.onnx", "model.int8.cpu.onnx"
 FP16_FRAMES = 8
@@ -67,6 +67,33 @@ def quantizer_called(name: str) -> Quantizer:
     raise ConfigError("no such quantiser", found=name, wanted=", ".join(QUANTIZERS))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One way to INT8."""
+
+    method: str
+    first_layer_float: bool = False
+    """The first convolution sees pixels of 0 … 255; it is small, and sensitive."""
+
+
+def int8_attempts(quantizer: Quantizer, method: str | None) -> tuple[Attempt, ...]:
+    """The ways to try until one passes the gate: the fastest first, then such that lose less.
+
+    Args:
+        quantizer: whose methods are tried.
+        method: only this one, when it is given.
+
+    Raises:
+        ConfigError: the quantiser knows no such method.
+    """
+    first = chosen_method(quantizer, method)
+    others = () if method else tuple(name for name in quantizer.methods if name != first)
+    return (
+        Attempt(method=first),
+        *(Attempt(method=name, first_layer_float=True) for name in (first, *others)),
+    )
+
+
 def make_fp16(folder: Path, frames: npt.NDArray[np.uint8], *, progress: Progress = SILENT) -> Made:
     """Write the FP16 graph beside the FP32 graph."""
     from optimize.quantize.modelopt import write_fp16
@@ -79,7 +106,7 @@ def make_int8(
     folder: Path,
     frames: npt.NDArray[np.uint8],
     quantizer: Quantizer,
-    method: str,
+    attempt: Attempt,
     *,
     progress: Progress = SILENT,
 ) -> Sequence[Made]:
@@ -89,8 +116,10 @@ def make_int8(
     """
     graph = onnx.load(folder / FP32).graph
     keep = {*decode_nodes(graph), *output_convolutions(graph), *attention_nodes(graph)}
+    if attempt.first_layer_float:
+        keep.add(next(node.name for node in graph.node if node.op_type == "Conv"))
     quantizer.quantize(
-        folder / FP32, folder / INT8, frames=frames, method=method, keep_float=sorted(keep), progress=progress
+        folder / FP32, folder / INT8, frames=frames, method=attempt.method, keep_float=sorted(keep), progress=progress
     )
     if quantizer.name != "onnxruntime":
         return (Made(path=INT8, precision="int8", runtimes=("tensorrt",)),)

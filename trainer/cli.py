@@ -133,7 +133,9 @@ def run(
         "model": model, "epochs": epochs, "imgsz": imgsz, "batch": batch, "early_fraction": early_fraction,
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value is not None}
-    settings = read_settings(Recipe, recipe, given) if recipe else settings_from(Recipe, given, source="the options")
+    settings = (
+        read_settings(Recipe, recipe, given) if recipe else settings_from(Recipe, given, source="the command line")
+    )
     order = TrainingOrder(data=data, out=out, seed=seed, allow_download=allow_download, time_budget_s=time_budget_s)
     with progress_bar() as progress:
         record = train(order, settings, progress)

@@ -150,7 +150,9 @@ def open_model(name: str, *, allow_download: bool) -> Any:  # noqa: ANN401 - ult
                 f"{name} is not on this disk, and nothing is downloaded unasked",
                 remedy=f"put the file there, add --allow-download, or train from scratch: --model {stem}.yaml",
             )
-        raise ModelError(f"no weights file {name}", wanted="a .pt file of a YOLOv8 or YOLO11 detector")
+        raise ModelError(
+            f"no weights file {name}", wanted="a .pt file of a YOLOv8 or YOLO11 detector", remedy="check the path"
+        )
     prepare(offline=not allow_download)
     from ultralytics import YOLO
 
@@ -159,8 +161,9 @@ def open_model(name: str, *, allow_download: bool) -> Any:  # noqa: ANN401 - ult
     except _UNREADABLE as error:
         raise ModelError(
             f"{name} is no weights file that ultralytics can read",
-            found=next(iter(str(error).splitlines()), type(error).__name__)[:200],
+            found=f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"[:200],
             wanted="a .pt file of a YOLOv8 or YOLO11 detector",
+            remedy="check that the file is whole, or train from scratch: --model yolov8n.yaml",
         ) from error
     head = type(model.model.model[-1]).__name__ if hasattr(model.model, "model") else type(model.model).__name__
     end_to_end = hasattr(model.model, "model") and getattr(model.model.model[-1], "end2end", False)
@@ -169,6 +172,7 @@ def open_model(name: str, *, allow_download: bool) -> Any:  # noqa: ANN401 - ult
             f"{name} is no detector of these families",
             found=f"task {model.task}, head {head}{', end to end' if end_to_end else ''}",
             wanted="a YOLOv8 or YOLO11 detection model",
+            remedy="take weights of a detector, or train from scratch: --model yolov8n.yaml",
         )
     return model
 

@@ -24,7 +24,7 @@ def check_disk(folder: Path, wanted_mb: int) -> None:
             f"too little disk for the demo in {folder}",
             found=f"{free_mb} MB free",
             wanted=f"{wanted_mb} MB",
-            remedy="free some space, or name a folder on another disk with --out",
+            remedy='free some space, or name a folder on another disk: make demo ARGS="--out /other/disk/demo"',
         )
 
 
@@ -42,7 +42,7 @@ def check_port(port: int, option: str) -> None:
             raise UnavailableError(
                 f"port {port} is in use",
                 found=error.strerror or str(error),
-                remedy=f"stop what listens there, or choose another one: mien demo {option} {port + 100}",
+                remedy=f'stop what listens there, or choose another one: make demo ARGS="{option} {port + 100}"',
             ) from error
 
 

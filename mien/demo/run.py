@@ -19,7 +19,7 @@ from mien.console import err, out
 from mien.demo.fleet_api import answers, get_json, wait_for
 from mien.demo.preflight import check_disk, check_port, only_one
 from mien.demo.processes import Children
-from mien.demo.settings import ROOT, DemoSettings
+from mien.demo.settings import ROOT, AccuracySettings, DemoSettings
 from mien.demo.summary import ROLLOUT_FIELDS, VARIANT_FIELDS, device_row, picked, tables
 from mien.errors import ExitCode, GateError
 from mien.files import write_json, write_text
@@ -86,7 +86,7 @@ def run(settings: DemoSettings, folder: Path, *, http_port: int, mqtt_port: int,
         summary = _summarize(demo)
         out().print(tables(summary))
         out().print(f"written to {folder / 'summary.json'}", highlight=False)
-        _judge(summary)
+        _judge(summary, settings.accuracy)
         if not once:
             out().print(f"dashboard: [bold]{demo.url}[/]  (Ctrl-C ends it and everything that was started)")
             _stay(demo)
@@ -230,12 +230,22 @@ def _summarize(demo: Demo) -> dict[str, Any]:
     return summary
 
 
-def _judge(summary: dict[str, Any]) -> None:
-    """The promise of the demo: two releases land everywhere, the damaged one stops at its canary.
+def _judge(summary: dict[str, Any], limits: AccuracySettings) -> None:
+    """The promise of the demo: an accurate model, two releases everywhere, the damaged one stopped at its canary.
 
     Raises:
         GateError: it went otherwise.
     """
+    final = [row for row in summary["variants"] if row["release"] == f"{NAME}@{SECOND}"]
+    exact = next(row for row in final if row["precision"] == "fp32")
+    worst_int8 = min((row["map50_95"] for row in final if row["precision"] == "int8"), default=exact["map50_95"])
+    if exact["map50"] < limits.min_map50 or exact["map50_95"] - worst_int8 > limits.max_int8_loss:
+        raise GateError(
+            f"the accuracy of {SECOND} is not what the demo promises",
+            found=f"mAP50 {exact['map50']:.3f}, INT8 loses {exact['map50_95'] - worst_int8:.3f} mAP50-95",
+            wanted=f"at least {limits.min_map50}, at most {limits.max_int8_loss} lost",
+            remedy="look at the report.html of the bundle beside summary.json",
+        )
     count = len(summary["devices"])
     ends = {row["release"].partition("@")[2]: row for row in summary["rollouts"]}
     good = all(ends[version]["devices_succeeded"] == count for version in (FIRST, SECOND))

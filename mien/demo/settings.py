@@ -44,6 +44,14 @@ class RolloutSettings(Settings):
     careful: Path
 
 
+class AccuracySettings(Settings):
+    """What the final release must reach on the validation images, as fractions."""
+
+    min_map50: float = Field(ge=0, le=1)
+    max_int8_loss: float = Field(ge=0, le=1)
+    """Largest loss of mAP50-95 from FP32 to INT8."""
+
+
 class DemoSettings(Settings):
     """All of the demo."""
 
@@ -51,6 +59,7 @@ class DemoSettings(Settings):
     data: DataSettings
     training: Path
     optimize: OptimizeSettings
+    accuracy: AccuracySettings
     devices: DeviceSettings
     rollouts: RolloutSettings
     free_disk_mb: int = Field(ge=0)

@@ -13,6 +13,7 @@ from mien.files import sha256_of
 from optimize.torch_runtime import prepare
 
 WANTED = "a YOLOv8 or YOLO11 detector (.pt) trained with ultralytics"
+REMEDY = "name a detector's weights, such as weights/final.pt of 'mien train run'"
 _UNREADABLE = (
     *(OSError, RuntimeError, ValueError, LookupError, EOFError, TypeError, AttributeError, ImportError),
     pickle.UnpicklingError,
@@ -41,14 +42,16 @@ def open_weights(path: Path) -> Weights:
         ModelError: no such file, not a checkpoint, not a detector of these families, or numbers that are not finite.
     """
     if not path.is_file():
-        raise ModelError(f"could not open {path}", found="no such file", wanted=WANTED)
+        raise ModelError(f"could not open {path}", found="no such file", wanted=WANTED, remedy=REMEDY)
+    if path.suffix != ".pt":
+        raise ModelError(f"{path} is no checkpoint", found=f"a file named *{path.suffix}", wanted=WANTED, remedy=REMEDY)
     prepare()
     from ultralytics.nn.tasks import load_checkpoint
 
     try:
         model, checkpoint = load_checkpoint(str(path))
     except _UNREADABLE as error:
-        raise ModelError(f"{path} is no checkpoint", found=_first_line(error), wanted=WANTED) from error
+        raise ModelError(f"{path} is no checkpoint", found=_first_line(error), wanted=WANTED, remedy=REMEDY) from error
     _refuse_other_heads(path, model)
     _refuse_broken_numbers(path, model)
     return Weights(
@@ -85,7 +88,10 @@ def _refuse_other_heads(path: Path, model: Any) -> None:  # noqa: ANN401 - ultra
     if task != "detect" or name != "Detect" or end_to_end:
         end = " (end to end, without non-maximum suppression)" if end_to_end else ""
         raise ModelError(
-            f"{path} is no detector that can be optimised", found=f"task {task}, head {name}{end}", wanted=WANTED
+            f"{path} is no detector that can be optimised",
+            found=f"task {task}, head {name}{end}",
+            wanted=WANTED,
+            remedy=REMEDY,
         )
 
 
@@ -116,4 +122,4 @@ def _shown(names: Sequence[str]) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"[:200]

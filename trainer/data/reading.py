@@ -46,7 +46,10 @@ def read_image(class_count: int, job: tuple[str, Sample]) -> ReadImage:
     split, sample = job
     boxes, faults = read_labels(sample.label, class_count)
     found = ReadImage(split=split, name=sample.image.name, boxes=boxes, faults=faults, has_label=sample.label.exists())
-    content = np.fromfile(sample.image, dtype=np.uint8)
+    try:
+        content = np.fromfile(sample.image, dtype=np.uint8)
+    except OSError as error:
+        return replace(found, unreadable=error.strerror or "cannot be read")
     pixels = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
     reason = _unreadable(content.tobytes()) if pixels is not None else "corrupt" if content.size else "0 bytes"
     if pixels is None or reason:

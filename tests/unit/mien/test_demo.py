@@ -16,7 +16,7 @@ from mien.config import read_settings
 from mien.demo.preflight import check_disk, check_port, only_one
 from mien.demo.processes import Children, StepError
 from mien.demo.run import _judge
-from mien.demo.settings import ROOT, DemoSettings, read_demo
+from mien.demo.settings import ROOT, AccuracySettings, DemoSettings, read_demo
 from mien.demo.summary import device_row, tables
 from mien.errors import ConfigError, ExitCode, GateError, UnavailableError
 
@@ -38,6 +38,11 @@ def rollout(version, state, *, reached=3, succeeded=3, rolled_back=0):
 
 
 GOOD = [rollout("1.0.0", "finished"), rollout("1.1.0", "finished")]
+LIMITS = AccuracySettings(min_map50=0.8, max_int8_loss=0.01)
+VARIANTS = [
+    {"release": "faces@1.1.0", "precision": "fp32", "map50": 0.9, "map50_95": 0.7},
+    {"release": "faces@1.1.0", "precision": "int8", "map50": 0.9, "map50_95": 0.695},
+]
 HALTED = rollout("1.2.0", "stopped", reached=1, succeeded=0, rolled_back=1)
 
 
@@ -155,7 +160,23 @@ def test_power_that_is_not_there_is_absent_not_zero():
 def test_a_demo_that_breaks_its_promise_fails(rollouts):
     """A bad release that got further than its canary, or a good one that got stuck, is an error."""
     with pytest.raises(GateError):
-        _judge({"devices": [1, 2, 3], "rollouts": rollouts})
+        _judge({"devices": [1, 2, 3], "rollouts": rollouts, "variants": VARIANTS}, LIMITS)
+
+
+@pytest.mark.parametrize(
+    "variants",
+    [
+        [{"release": "faces@1.1.0", "precision": "fp32", "map50": 0.79, "map50_95": 0.6}],
+        [
+            {"release": "faces@1.1.0", "precision": "fp32", "map50": 0.9, "map50_95": 0.7},
+            {"release": "faces@1.1.0", "precision": "int8", "map50": 0.9, "map50_95": 0.68},
+        ],
+    ],
+)
+def test_a_demo_whose_model_is_poor_fails(variants):
+    """Too little accuracy, or too much lost to INT8, is an error however well the rollouts went."""
+    with pytest.raises(GateError, match="accuracy"):
+        _judge({"devices": [1, 2, 3], "rollouts": [*GOOD, HALTED], "variants": variants}, LIMITS)
 
 
 def test_a_demo_that_keeps_its_promise_passes_and_shows_it():
@@ -165,6 +186,7 @@ def test_a_demo_that_keeps_its_promise_passes_and_shows_it():
             {
                 "release": "f@1.0.0",
                 "precision": "int8",
+                "path": "m.onnx",
                 "map50": 0.9,
                 "map50_95": 0.7,
                 "size_bytes": 3e6,
@@ -174,7 +196,7 @@ def test_a_demo_that_keeps_its_promise_passes_and_shows_it():
         "devices": [device_row({"id": f"c{n}", "release": "f"}, [window(9)]) for n in range(3)],
         "rollouts": [*GOOD, {**HALTED, "halted_because": "probe failed"}],
     }
-    _judge(summary)
+    _judge(summary | {"variants": VARIANTS}, LIMITS)
     console = Console(record=True, width=140, file=StringIO())
     console.print(tables(summary))
     shown = console.export_text()
