@@ -5,26 +5,16 @@ Decides what is allowed together (no open port without TLS). Leaves opening port
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from mien.config import Settings, read_settings, settings_from
+from mien.hosts import is_loopback
 
 DEFAULT_HTTP_PORT = 8321
 DEFAULT_MQTT_PORT = 18831
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 class HttpSettings(Settings):

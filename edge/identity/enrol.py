@@ -13,13 +13,16 @@ from cryptography.x509.oid import NameOID
 
 from edge.identity.store import Identity, IdentityStore
 from edge.identity.token import EnrolmentToken, check_authority
-from edge.transport.fleet_http import FleetHttp
+from edge.transport.fleet_http import FleetHttp, presented_authority
 from mien.errors import ConfigError, TrustError
 from mien.topics import valid_device_id
 
 
 def enrol(token: EnrolmentToken, url: str, state: Path, *, device_id: str | None = None) -> Identity:
     """Enrol this device and keep its identity under ``state``.
+
+    The service first presents its authority, which is held against the token's fingerprint; only then, over TLS that
+    trusts that authority alone, the token is shown.
 
     Args:
         token: from the fleet's operator.
@@ -29,14 +32,15 @@ def enrol(token: EnrolmentToken, url: str, state: Path, *, device_id: str | None
 
     Raises:
         TrustError: the token was refused or has expired, or the service is not the fleet that made it.
-        ConfigError: the device has enrolled before, or the name cannot be had.
+        ConfigError: the device has enrolled before, the name cannot be had, or the address is plain http elsewhere.
         UnavailableError: the service did not answer.
     """
     store = IdentityStore(state)
     _check_before(store, token, device_id)
-    with FleetHttp(url) as fleet:
+    authority = check_authority(token, presented_authority(url))
+    with FleetHttp(url, ca_pem=authority) as fleet:
         answer = fleet.enroll(token.text, certificate_request(store.key(), device_id or "device"), device_id)
-    check_authority(token, answer.ca_pem)
+    answer = answer.model_copy(update={"ca_pem": check_authority(token, answer.ca_pem)})
     _check_certificate(answer.certificate_pem, store.key(), answer.device_id)
     return store.save(answer, fleet.base_url)
 

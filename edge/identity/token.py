@@ -62,8 +62,11 @@ def parse_token(text: str) -> EnrolmentToken:
     )
 
 
-def check_authority(token: EnrolmentToken, ca_pem: str) -> None:
+def check_authority(token: EnrolmentToken, ca_pem: str) -> str:
     """Hold the authority that a service presented against the token's fingerprint.
+
+    Returns:
+        That one certificate, PEM, without anything that stood beside it: what may be trusted.
 
     Raises:
         TrustError: it is another one: the service is not the fleet which made the token.
@@ -71,9 +74,10 @@ def check_authority(token: EnrolmentToken, ca_pem: str) -> None:
     from cryptography.hazmat.primitives.serialization import Encoding
 
     try:
-        found = hashlib.sha256(load_pem_x509_certificate(ca_pem.encode()).public_bytes(Encoding.DER)).hexdigest()
+        certificate = load_pem_x509_certificate(ca_pem.encode())
     except ValueError as error:
         raise TrustError("the fleet's certificate authority cannot be read", found=str(error)) from error
+    found = hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
     if found != token.ca_sha256:
         raise TrustError(
             "this service is not the fleet that made the token",
@@ -81,6 +85,7 @@ def check_authority(token: EnrolmentToken, ca_pem: str) -> None:
             wanted=f"authority {token.ca_sha256[:16]}…",
             remedy="check the address; if the fleet was set up anew, ask its operator for a new token",
         )
+    return certificate.public_bytes(Encoding.PEM).decode()
 
 
 def _not_a_token(found: str) -> ConfigError:

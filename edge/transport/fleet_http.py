@@ -16,10 +16,13 @@ from typing_extensions import Self
 from edge.transport.interface import BrokerAddress
 from edge.transport.signing import signed_headers
 from mien.errors import ConfigError, TrustError, UnavailableError
+from mien.hosts import is_private_way
 
+AUTHORITY_PATH = "/api/device/v1/ca"
 ENROLL_PATH = "/api/device/v1/enroll"
 SESSION_PATH = "/api/device/v1/session"
 _TIMEOUT_S = 15.0
+_LONGEST_AUTHORITY_BYTES = 64 * 1024
 
 A = TypeVar("A", bound=BaseModel)
 _FORBIDDEN = frozenset({401, 403})
@@ -58,6 +61,12 @@ class EnrolmentAnswer(BaseModel):
     ca_pem: str
     mqtt: BrokerBlock
     tuf: TufBlock
+
+
+class AuthorityAnswer(BaseModel):
+    """The authority that a service presents; nothing about it is known to be true yet."""
+
+    ca_pem: str
 
 
 class SessionAnswer(BaseModel):
@@ -105,7 +114,7 @@ class FleetHttp:
         """
         body = {"token": token, "csr_pem": csr_pem} | ({"device_id": device_id} if device_id else {})
         answer = self._asked("POST", ENROLL_PATH, json=body)
-        return _read(EnrolmentAnswer, answer)
+        return _read(EnrolmentAnswer, answer.content, ENROLL_PATH)
 
     def session(self, key: ec.EllipticCurvePrivateKey, device_id: str) -> SessionAnswer:
         """Ask whether this device is still accepted.
@@ -115,17 +124,13 @@ class FleetHttp:
             UnavailableError: the service did not answer.
         """
         headers = signed_headers(key, key_id=device_id, method="GET", path=SESSION_PATH, created=int(time.time()))
-        return _read(SessionAnswer, self._asked("GET", SESSION_PATH, headers=headers))
+        return _read(SessionAnswer, self._asked("GET", SESSION_PATH, headers=headers).content, SESSION_PATH)
 
     def _asked(self, method: str, path: str, **arguments: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
         try:
             answer = self._client.request(method, path, **arguments)
         except httpx.HTTPError as error:
-            raise UnavailableError(
-                f"the fleet service at {self.base_url} did not answer",
-                found=str(error) or type(error).__name__,
-                remedy="check the address and that 'mien fleet serve' runs there",
-            ) from error
+            raise _silent(self.base_url, error) from error
         if answer.status_code in _FORBIDDEN:
             raise TrustError("the fleet refused this device", **_told(answer)._asdict())
         if answer.status_code in {_CONFLICT, _UNPROCESSABLE}:
@@ -140,15 +145,53 @@ class FleetHttp:
         return answer
 
 
+def presented_authority(base_url: str) -> str:
+    """Ask a service that is not trusted yet for its authority's certificate, PEM.
+
+    TLS is not verified and nothing secret is sent: hold the answer against a known fingerprint, then connect anew with
+    that authority pinned.
+
+    Raises:
+        UnavailableError: the service did not answer, or not as a fleet does.
+    """
+    url = checked_url(base_url)
+    content = bytearray()
+    try:
+        with (
+            httpx.Client(timeout=_TIMEOUT_S, verify=False) as client,  # noqa: S501 - see above
+            client.stream("GET", url + AUTHORITY_PATH) as answer,
+        ):
+            for piece in answer.iter_bytes():
+                content += piece
+                if len(content) > _LONGEST_AUTHORITY_BYTES:
+                    break
+    except httpx.HTTPError as error:
+        raise _silent(url, error) from error
+    if answer.is_error or len(content) > _LONGEST_AUTHORITY_BYTES:
+        raise UnavailableError(
+            f"the service at {url} did not present a fleet's authority",
+            found=f"status {answer.status_code}",
+            remedy="check the address, and that device and fleet run the same version of mien",
+        )
+    return _read(AuthorityAnswer, bytes(content), url + AUTHORITY_PATH).ca_pem
+
+
 def checked_url(url: str) -> str:
     """A service address without a slash at its end.
 
     Raises:
-        ConfigError: not an http or https address.
+        ConfigError: not an http or https address, or plain http to another machine.
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ConfigError(f"'{url}' is no address of a fleet service", wanted="http://HOST:PORT or https://HOST:PORT")
+    if not is_private_way(url):
+        raise ConfigError(
+            f"refuses to talk to {parts.hostname} in plain http",
+            found=url,
+            wanted="https://HOST:PORT; http is for this machine alone",
+            remedy="serve the fleet with TLS, see configs/fleet/site.yaml",
+        )
     return url.rstrip("/")
 
 
@@ -183,12 +226,20 @@ def _told(answer: httpx.Response) -> _Told:
     )
 
 
-def _read(model: type[A], answer: httpx.Response) -> A:
+def _silent(url: str, error: httpx.HTTPError) -> UnavailableError:
+    return UnavailableError(
+        f"the fleet service at {url} did not answer",
+        found=str(error) or type(error).__name__,
+        remedy="check the address and that 'mien fleet serve' runs there",
+    )
+
+
+def _read(model: type[A], content: bytes, source: str) -> A:
     try:
-        return model.model_validate_json(answer.content)
+        return model.model_validate_json(content)
     except ValidationError as error:
         raise UnavailableError(
-            f"the answer of {answer.request.url} is not a fleet's",
+            f"the answer of {source} is not a fleet's",
             found=f"{error.error_count()} faults, the first: {error.errors()[0]['msg']}",
             remedy="check the address, and that device and fleet run the same version of mien",
         ) from error

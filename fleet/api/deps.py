@@ -11,7 +11,7 @@ from fastapi import Depends, Header, Request
 
 from fleet.broker.interface import BrokerAccess
 from fleet.changes import Changes
-from fleet.config import FleetSettings, is_loopback
+from fleet.config import FleetSettings
 from fleet.identity.ca import Authority
 from fleet.identity.signatures import check_signature, read_signature
 from fleet.ingest.pipeline import Ingest
@@ -19,6 +19,7 @@ from fleet.registry.repository import Repository
 from fleet.store.database import Store
 from fleet.store.devices import ACCEPTED, Device
 from mien.errors import TrustError
+from mien.hosts import is_loopback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

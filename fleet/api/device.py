@@ -22,6 +22,12 @@ class EnrolRequest(BaseModel):
     device_id: str | None = Field(default=None, max_length=100)
 
 
+@router.get("/ca")
+def authority(fleet: FleetDep) -> dict[str, str]:
+    """The fleet's authority, which a device holds against its token's fingerprint before it shows the token."""
+    return {"ca_pem": fleet.authority.pem}
+
+
 @router.post("/enroll", status_code=201)
 def enroll(body: EnrolRequest, fleet: FleetDep) -> dict[str, Any]:
     """Exchange a token and a certificate request for an identity."""

@@ -148,11 +148,15 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def do_POST(self) -> None:
+        self.fleet.requests.append((self.path, ""))
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self._json(*self.fleet.enroll(body))
 
     def do_GET(self) -> None:
         self.fleet.requests.append((self.path, self.headers.get("Range", "")))
+        if self.path == "/api/device/v1/ca":
+            self._json(200, {"ca_pem": self.fleet.ca.public_bytes(Encoding.PEM).decode()})
+            return
         if self.path == "/api/device/v1/session":
             self._json(*self.fleet.session("GET", self.path, self.headers))
             return

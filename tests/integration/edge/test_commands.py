@@ -163,6 +163,13 @@ def test_a_bad_token_enrols_nobody(
     assert not (state / "identity" / "identity.json").exists()
 
 
+def test_a_strange_service_never_sees_the_token(fleet: FakeFleet, tmp_path: Path) -> None:
+    """It presents another authority than the token's, so nothing more is sent to it."""
+    done = _mien("enroll", f"{fleet.token(ca_sha256='0' * 64)}@{fleet.url}", "--state", str(tmp_path / "state"))
+    assert done.returncode == 8
+    assert [path for path, _ in fleet.requests] == ["/api/device/v1/ca"]
+
+
 def test_a_fleet_that_does_not_answer_is_told(fleet: FakeFleet, tmp_path: Path) -> None:
     """Exit code 10: trying again later may work."""
     done = _mien("enroll", f"{fleet.token()}@http://127.0.0.1:9", "--state", str(tmp_path / "state"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
+import hashlib
 import json
 import stat
 import time
@@ -14,11 +16,13 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from edge.identity.enrol import certificate_request
 from edge.identity.store import IdentityStore
-from edge.identity.token import parse_token
-from edge.transport.fleet_http import BrokerBlock, EnrolmentAnswer, TufBlock
+from edge.identity.token import check_authority, parse_token
+from edge.transport.fleet_http import BrokerBlock, EnrolmentAnswer, TufBlock, checked_url
 from edge.transport.signing import signature_base, signed_headers
 from mien.errors import ConfigError, TrustError
 
@@ -145,3 +149,28 @@ def test_a_damaged_identity_is_a_fault_of_trust(memory_path: Path, name: str) ->
     with pytest.raises(TrustError) as caught:
         store.load()
     assert caught.value.remedy
+
+
+def _authority() -> x509.Certificate:
+    key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.timezone.utc)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    return builder.serial_number(1).not_valid_before(now).not_valid_after(now + dt.timedelta(1)).sign(key, SHA256())
+
+
+def test_a_certificate_beside_the_authority_is_not_trusted() -> None:
+    """Only the one that the token names is pinned, whatever else a service presents with it."""
+    own, strange = (certificate.public_bytes(Encoding.PEM).decode() for certificate in (_authority(), _authority()))
+    digest = hashlib.sha256(x509.load_pem_x509_certificate(own.encode()).public_bytes(Encoding.DER)).hexdigest()
+    token = parse_token(_token(ca_sha256=digest))
+    assert check_authority(token, own + strange) == own
+    with pytest.raises(TrustError, match="not the fleet"):
+        check_authority(token, strange + own)
+
+
+@pytest.mark.parametrize("url", ["http://192.0.2.1:8321", "http://fleet.example", "ftp://127.0.0.1", "fleet"])
+def test_plain_http_stays_on_this_machine(url: str) -> None:
+    """Tokens and broker passwords are never sent where others may listen."""
+    with pytest.raises(ConfigError) as caught:
+        checked_url(url)
+    assert "https://" in caught.value.wanted
