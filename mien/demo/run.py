@@ -29,7 +29,7 @@ FIRST, SECOND, DAMAGED = "1.0.0", "1.1.0", "1.2.0"
 _READY_S = 60.0
 _SETTLE_WINDOWS = 3
 _HALTED_IS_FINE = frozenset({int(ExitCode.OK), int(ExitCode.GATE)})
-_STEPS = 9
+_STEPS = 8
 
 
 @dataclass

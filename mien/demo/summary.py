@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from mien.console import table_of
 
@@ -51,18 +52,22 @@ def picked(record: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
 
 def tables(summary: Mapping[str, Any]) -> Group:
     """The summary as tables for a terminal."""
-    return Group(_variants(summary["variants"]), _devices(summary["devices"]), _rollouts(summary["rollouts"]))
+    halted = [
+        Text(f"{row['release']} was halted: {row['halted_because']}")
+        for row in summary["rollouts"]
+        if row["halted_because"]
+    ]
+    return Group(_variants(summary["variants"]), _devices(summary["devices"]), _rollouts(summary["rollouts"]), *halted)
 
 
 def _variants(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table_of(
         "Variants, measured on the validation images with the device's code",
-        ("release", "precision", "file", ">mAP50", ">mAP50-95", ">size", ">latency"),
+        ("release", "variant", ">mAP50", ">mAP50-95", ">size", ">latency"),
         [
             (
                 row["release"],
-                row["precision"],
-                row["path"],
+                str(row["path"]).removeprefix("model.").removesuffix(".onnx"),
                 _number(row["map50"], 3),
                 _number(row["map50_95"], 3),
                 _unit(row["size_bytes"], "MB", 2, scale=1e-6),
@@ -76,7 +81,7 @@ def _variants(rows: Sequence[Mapping[str, Any]]) -> Table:
 def _devices(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table_of(
         "Devices, median of their last telemetry windows",
-        ("device", "release", ">fps", ">p95 latency", ">power", "power source", ">energy per inference"),
+        ("device", "release", ">fps", ">p95", ">power", "source", ">J/inference"),
         [
             (
                 row["id"],
@@ -85,7 +90,7 @@ def _devices(rows: Sequence[Mapping[str, Any]]) -> Table:
                 _unit(row["latency_p95_ms"], "ms", 1),
                 _unit(row["power_w"], "W", 2),
                 row["power_source"],
-                _unit(row["energy_j_per_inference"], "J", 3),
+                _number(row["energy_j_per_inference"], 3),
             )
             for row in rows
         ],
@@ -95,7 +100,7 @@ def _devices(rows: Sequence[Mapping[str, Any]]) -> Table:
 def _rollouts(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table_of(
         "Rollouts",
-        ("release", "state", ">reached", ">succeeded", ">rolled back", ">took", "halted because"),
+        ("release", "state", ">reached", ">succeeded", ">rolled back", ">took"),
         [
             (
                 row["release"],
@@ -104,7 +109,6 @@ def _rollouts(rows: Sequence[Mapping[str, Any]]) -> Table:
                 row["devices_succeeded"],
                 row["devices_rolled_back"],
                 _unit(row["seconds"], "s", 0),
-                row["halted_because"] or "",
             )
             for row in rows
         ],

@@ -186,7 +186,7 @@ def test_a_demo_that_keeps_its_promise_passes_and_shows_it():
             {
                 "release": "f@1.0.0",
                 "precision": "int8",
-                "path": "m.onnx",
+                "path": "model.int8.onnx",
                 "map50": 0.9,
                 "map50_95": 0.7,
                 "size_bytes": 3e6,
