@@ -40,4 +40,4 @@ def create_app(fleet: Fleet) -> FastAPI:
 
 def trusted_hosts(http: HttpSettings) -> list[str]:
     """Names that requests may be for; others are refused, so that a strange web page cannot reach a local service."""
-    return [*_OWN_HOSTS, http.host, *http.trusted_hosts]
+    return [*_OWN_HOSTS, http.host, *http.names, *http.trusted_hosts]

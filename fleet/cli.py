@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,7 @@ def serve(
     )
     logging.getLogger("fleet").setLevel(logging.INFO)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    os.umask(0o077)
     given = {"data": data, "http.port": http_port, "mqtt.port": mqtt_port}
     settings = read_fleet(config, given)
 
@@ -97,10 +99,16 @@ def devices(url: str = _URL, data: Path = _DATA, json: bool = _JSON) -> None:
 
 
 @device_app.command("show")
-def device_show(device_id: str, url: str = _URL, data: Path = _DATA) -> None:
-    """Print all that is known of a device, as JSON."""
+def device_show(device_id: str, url: str = _URL, data: Path = _DATA, json: bool = _JSON) -> None:
+    """Print all that is known of a device."""
+    from fleet.cli_views import fact_rows
+
     with _client(url, data) as fleet:
-        print_json(fleet.get(f"/devices/{device_id}"))
+        found = fleet.get(f"/devices/{device_id}")
+    if json:
+        print_json(found)
+        return
+    out().print(table_of(device_id, ("what", "value"), fact_rows(found)))
 
 
 @device_app.command("revoke")
@@ -313,10 +321,9 @@ def audit(
 
 
 def _client(url: str, data: Path) -> FleetClient:
-    from fleet.client import FleetClient, find_token
+    from fleet.client import FleetClient, find_authority, find_token
 
-    ca = data / "ca" / "ca.pem"
-    return FleetClient(url, find_token(data), ca=ca if url.startswith("https:") and ca.exists() else None)
+    return FleetClient(url, find_token(data), ca=find_authority(data) if url.startswith("https:") else None)
 
 
 def _command(rollout_id: int, name: str, url: str, data: Path, *, json: bool) -> None:

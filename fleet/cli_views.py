@@ -45,6 +45,17 @@ def device_rows(devices: Iterable[Mapping[str, Any]]) -> list[_Row]:
     ]
 
 
+def fact_rows(values: Mapping[str, Any], prefix: str = "") -> list[_Row]:
+    """One row for each value, those of nested objects under dotted names."""
+    rows: list[_Row] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            rows += fact_rows(value, f"{prefix}{name}.")
+        else:
+            rows.append((prefix + name, None if value is None else escape(str(value))))
+    return rows
+
+
 def release_rows(releases: Iterable[Mapping[str, Any]]) -> list[_Row]:
     """One row for each variant."""
     rows: list[_Row] = []

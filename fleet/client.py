@@ -22,6 +22,7 @@ from mien.errors import (
     TrustError,
     UnavailableError,
 )
+from mien.hosts import is_private_way
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -48,15 +49,30 @@ class FleetClient:
         url: where it is.
         token: the operator token; ``None`` reads only.
         ca: the authority to trust for https; ``None`` trusts the system's.
+
+    Raises:
+        ConfigError: the token would go to another machine in plain http, or the authority cannot be read.
     """
 
     def __init__(self, url: str, token: str | None, *, ca: Path | None = None) -> None:
+        if token and not is_private_way(url):
+            raise ConfigError(
+                "refuses to send the operator token in plain http",
+                found=url,
+                wanted="https://HOST:PORT; http is for this machine alone",
+                remedy="serve the fleet with TLS, see configs/fleet/site.yaml, and name it with --url https://…",
+            )
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         verify: Any = True
         if ca is not None:
             import ssl
 
-            verify = ssl.create_default_context(cafile=str(ca))
+            try:
+                verify = ssl.create_default_context(cafile=str(ca))
+            except OSError as error:
+                raise ConfigError(
+                    f"the authority {ca} cannot be read", found=str(error), wanted="a certificate, PEM"
+                ) from error
         self._url = url.rstrip("/")
         self._http = httpx.Client(base_url=self._url, headers=headers, timeout=_TIMEOUT_S, verify=verify)
 
@@ -121,6 +137,15 @@ def find_token(data: Path | None) -> str | None:
         raise UnavailableError(
             f"could not read {path}", found=error.strerror or str(error), remedy="run as the service's user"
         ) from error
+
+
+def find_authority(data: Path) -> Path | None:
+    """The fleet's authority: where MIEN_FLEET_CA says, or in the service's data folder; ``None`` when it is nowhere."""
+    given = os.environ.get("MIEN_FLEET_CA")
+    if given:
+        return Path(given)
+    path = DataFolder(data).ca / "ca.pem"
+    return path if path.exists() else None
 
 
 def _raised(body: Any) -> MienError:  # noqa: ANN401 - JSON is any value

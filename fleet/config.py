@@ -22,7 +22,12 @@ class HttpSettings(Settings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=DEFAULT_HTTP_PORT, ge=1, le=65535)
+    tls: Literal["auto"] | None = None
+    """``auto``: the fleet's own authority issues the certificate for ``names``, anew at a start when it must."""
+    names: tuple[str, ...] = ()
+    """Host names and addresses for which that certificate is good, besides this machine's own."""
     tls_cert: Path | None = None
+    """With ``tls_key``: a certificate issued by the fleet's authority elsewhere; devices trust no other."""
     tls_key: Path | None = None
     trusted_hosts: tuple[str, ...] = ()
     """Names under which browsers and devices reach the service, besides this machine's own."""
@@ -33,14 +38,23 @@ class HttpSettings(Settings):
     def _no_plain_text_beyond_loopback(self) -> HttpSettings:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key belong together; give both or neither")
-        if not is_loopback(self.host) and self.tls_cert is None:
-            raise ValueError(f"refuses to listen on {self.host} without TLS; give tls_cert and tls_key, or 127.0.0.1")
+        if self.tls and self.tls_cert:
+            raise ValueError("tls: auto makes a certificate itself; leave it out, or tls_cert and tls_key")
+        if self.names and not self.tls:
+            raise ValueError("names are for tls: auto alone; add it, or leave them out")
+        if not is_loopback(self.host) and self.scheme == "http":
+            raise ValueError(
+                f"refuses to listen on {self.host} without TLS; give tls: auto with names, tls_cert and tls_key, "
+                "or 127.0.0.1"
+            )
+        if not is_loopback(self.host) and self.tls and not self.names:
+            raise ValueError(f"tls: auto on {self.host} needs names: those under which devices reach it")
         return self
 
     @property
     def scheme(self) -> str:
         """``http`` or ``https``."""
-        return "https" if self.tls_cert else "http"
+        return "https" if self.tls or self.tls_cert else "http"
 
 
 class MqttSettings(Settings):

@@ -52,6 +52,11 @@ class DataFolder:
         return self.root / "broker"
 
     @property
+    def tls(self) -> Path:
+        """The certificate that the service made for itself, and its key (0600)."""
+        return self.root / "tls"
+
+    @property
     def operator_token(self) -> Path:
         """What the command line shows to the service (0600)."""
         return self.root / "operator.token"

@@ -23,6 +23,8 @@ from fleet.broker.external import ExternalBroker
 from fleet.broker.interface import Broker
 from fleet.changes import Changes
 from fleet.config import FleetSettings
+from fleet.identity.ca import Authority
+from fleet.identity.server import ServerFiles, server_files
 from fleet.ingest.mqtt_bus import MqttBus
 from fleet.ingest.outbox import Outbox
 from fleet.ingest.pipeline import Ingest
@@ -48,6 +50,7 @@ def serve(settings: FleetSettings, *, ready: Callable[[Fleet], None]) -> None:
         UnavailableError: a port is taken, or broker or database do not answer.
     """
     with listening(settings.http.host, settings.http.port) as listener, running(settings) as fleet:
+        tls = _tls(settings, fleet.authority)
         ready(fleet)
         config = uvicorn.Config(
             create_app(fleet),
@@ -55,8 +58,9 @@ def serve(settings: FleetSettings, *, ready: Callable[[Fleet], None]) -> None:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=_LAST_ANSWERS_S,
-            ssl_certfile=settings.http.tls_cert,
-            ssl_keyfile=settings.http.tls_key,
+            proxy_headers=False,
+            ssl_certfile=tls.certificate if tls else None,
+            ssl_keyfile=tls.key if tls else None,
         )
         with _signals_end_in_order():
             uvicorn.Server(config).run(sockets=[listener])
@@ -140,6 +144,16 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
                 remedy="end what uses that port, or choose another with --http-port",
             ) from error
         yield listener
+
+
+def _tls(settings: FleetSettings, authority: Authority) -> ServerFiles | None:
+    http = settings.http
+    if http.tls_cert is not None and http.tls_key is not None:
+        return ServerFiles(certificate=http.tls_cert, key=http.tls_key)
+    if http.tls is None:
+        return None
+    now = dt.datetime.now(dt.timezone.utc)
+    return server_files(authority, DataFolder(settings.data).tls, http.names, now=now)
 
 
 def _broker(settings: FleetSettings) -> Broker:

@@ -75,7 +75,7 @@ def reader(request: Request, fleet: FleetDep, authorization: Annotated[str | Non
     Raises:
         UnauthorizedError: somebody else without the token.
     """
-    local = request.client is not None and (is_loopback(request.client.host) or request.client.host == "testclient")
+    local = request.client is not None and is_loopback(request.client.host)
     if not (fleet.settings.http.open_reads and local and is_loopback(fleet.settings.http.host)):
         operator(fleet, authorization)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -48,7 +49,14 @@ class Service:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.http_port}"
+        scheme = "https" if self.settings.get("http", {}).get("tls") else "http"
+        return f"{scheme}://127.0.0.1:{self.http_port}"
+
+    @property
+    def trust(self) -> ssl.SSLContext | bool:
+        """The fleet's authority alone, once it is there."""
+        ca = self.data / "ca" / "ca.pem"
+        return ssl.create_default_context(cafile=str(ca)) if ca.exists() else True
 
     @property
     def log(self) -> str:
@@ -96,7 +104,9 @@ class Service:
 
     def operator(self) -> httpx.Client:
         token = (self.data / "operator.token").read_text().strip()
-        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=10)
+        return httpx.Client(
+            base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=10, verify=self.trust
+        )
 
     def get(self, path: str) -> Any:
         answer = httpx.get(f"{self.url}/api/v1{path}", timeout=10)
@@ -161,7 +171,7 @@ class Service:
         if self.process.poll() is not None:
             raise AssertionError(f"the service ended:\n{self.log}")
         try:
-            return httpx.get(f"{self.url}/healthz", timeout=5).status_code == 200
+            return httpx.get(f"{self.url}/healthz", timeout=5, verify=self.trust).status_code == 200
         except httpx.HTTPError:
             return False
 

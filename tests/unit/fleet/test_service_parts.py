@@ -12,6 +12,8 @@ from sqlalchemy import create_engine
 
 from fleet.api.errors import STATUS, status_of
 from fleet.broker.mosquitto import access_rules
+from fleet.cli_views import fact_rows
+from fleet.client import FleetClient
 from fleet.config import read_fleet
 from fleet.dashboard import views
 from fleet.dashboard.pages import STATIC
@@ -52,6 +54,29 @@ def test_an_open_port_needs_tls():
     assert "loopback only" in faults(mqtt__host="0.0.0.0")
 
 
+def test_tls_is_one_thing_or_the_other():
+    """The fleet's own certificate needs names beyond loopback, and never stands beside a given one."""
+    assert "needs names" in faults(http__host="0.0.0.0", http__tls="auto")
+    assert "leave it out" in faults(http__tls="auto", http__tls_cert="a", http__tls_key="b")
+    assert "names are for" in faults(http__names=["fleet.example.org"])
+
+
+@pytest.mark.parametrize("url", ["http://192.0.2.1:8321", "http://fleet.example.org"])
+def test_the_operator_token_never_travels_in_plain_text(url):
+    """To another machine only https; without a token reading may be tried."""
+    with pytest.raises(ConfigError, match="operator token"):
+        FleetClient(url, "secret")
+    FleetClient(url, None)
+
+
+def test_nested_facts_have_dotted_names():
+    """And what is not known stays empty."""
+    assert fact_rows({"id": "cam-1", "twin": {"facts": {"board": None}}}) == [
+        ("id", "cam-1"),
+        ("twin.facts.board", None),
+    ]
+
+
 def test_the_command_line_wins_over_the_file(tmp_path):
     """And only over what it names."""
     path = tmp_path / "fleet.yaml"
@@ -88,7 +113,7 @@ def test_a_database_that_is_not_there_is_one_sentence(tmp_path):
 def test_every_settings_file_that_comes_with_mien_is_read(name):
     """And the local one says what the service does without a file."""
     settings = read_fleet(ROOT / "configs" / "fleet" / f"{name}.yaml", {})
-    assert settings.http.tls_cert is not None or settings == read_fleet(None, {})
+    assert settings.http.scheme == "https" or settings == read_fleet(None, {})
 
 
 def test_a_half_done_unit_of_work_leaves_nothing(store):
