@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
@@ -96,8 +97,7 @@ class ResumingFetcher(FetcherInterface):
     def download_file(self, url: str, max_length: int) -> Iterator[IO[bytes]]:
         """As TUF's own, but a release file goes through a part that outlives this process."""
         if not url.startswith(self._targets_url):
-            with super().download_file(url, max_length) as stream:
-                yield stream
+            yield BytesIO(self._small(url, max_length))
             return
         part = self.part_of(url)
         self._fill(quote(url, safe=":/%"), part, max_length)
@@ -109,18 +109,24 @@ class ResumingFetcher(FetcherInterface):
             raise
         part.unlink(missing_ok=True)
 
-    def _fetch(self, url: str) -> Iterator[bytes]:
+    def _small(self, url: str, max_length: int) -> bytes:
+        """Metadata, tried again from its beginning when it was cut off."""
         for attempt in range(self._attempts):
             try:
-                response = self._client.get(url)
-                break
+                with super().download_file(url, max_length) as stream:
+                    return bytes(stream.read())
             except httpx.TransportError as error:
                 if attempt == self._attempts - 1:
                     raise _download_error(url, error) from error
                 _pause(attempt)
-        if response.is_error:
-            raise DownloadHTTPError(f"{url} answered {response.status_code}", response.status_code)
-        return iter([response.content])
+        raise DownloadError(f"{url} was not tried")
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        """The answer in pieces as they come: who counts them can end it."""
+        with self._client.stream("GET", url) as response:
+            if response.is_error:
+                raise DownloadHTTPError(f"{url} answered {response.status_code}", response.status_code)
+            yield from response.iter_bytes(_CHUNK_BYTES)
 
     def _fill(self, url: str, part: Path, max_length: int) -> None:
         fruitless = 0

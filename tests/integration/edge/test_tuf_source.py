@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tuf.api.exceptions import DownloadLengthMismatchError
 
 from edge.transport.https import ResumingFetcher
 from edge.update.interface import UpdateFault
@@ -161,3 +165,28 @@ def test_a_fleet_that_is_away_is_a_fault_of_the_network(open_source: Open, bundl
     with pytest.raises(UpdateFault) as caught:
         source.manifest(FIRST)
     assert caught.value.code == "network"
+
+
+class _Endless(BaseHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError):
+            while True:
+                self.wfile.write(bytes(65536))
+
+
+def test_an_answer_without_an_end_is_cut_at_the_length_that_tuf_allows(tmp_path: Path) -> None:
+    """A server that never stops sending metadata fills neither memory nor disk."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Endless) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/tuf"
+        fetcher = ResumingFetcher(tmp_path / "parts", f"{url}/targets/", attempts=2)
+        with pytest.raises(DownloadLengthMismatchError):
+            fetcher.download_bytes(f"{url}/metadata/timestamp.json", 100_000)
+        fetcher.close()
+        server.shutdown()
