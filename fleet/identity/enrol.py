@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from dataclasses import dataclass
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from fleet.errors import ConflictError
 from fleet.identity.ca import Authority, read_request
-from fleet.identity.tokens import check_token, read_token
+from fleet.identity.tokens import StoredToken, check_token, read_token, recognise_token
+from fleet.store.devices import ACCEPTED, Device
 from fleet.store.work import Work
 from mien.errors import ConfigError
 from mien.topics import valid_device_id
@@ -29,15 +34,24 @@ def enrol(
 ) -> Enrolled:
     """Enrol a device, in the caller's transaction.
 
+    Asking again with the same token's group, key and name (or again without a name) gives the same certificate and
+    uses nothing: the first answer may have been lost on its way.
+
     Raises:
         TrustError: the token is refused.
         ConfigError: the request or the wanted name cannot be used.
         ConflictError: another device has, or had, that name.
     """
     token_id, secret = read_token(token_text)
-    token = check_token(work.tokens.find(token_id), secret, now=now)
+    stored = work.tokens.find(token_id)
+    token = recognise_token(stored, secret, now=now)
     request = read_request(csr_pem)
-    device_id = _name(work, token.group, wanted_id)
+    own_id = wanted_id or f"{token.group}-{_key_digest(request)[:6]}"
+    known = work.devices.find(own_id) if valid_device_id(own_id) else None
+    if known is not None and _is_repeated(known, token, request, now):
+        return Enrolled(device_id=known.id, group=known.group, certificate_pem=known.certificate_pem)
+    check_token(stored, secret, now=now)
+    device_id = own_id if wanted_id is None and known is None else _name(work, token.group, wanted_id)
     issued = authority.issue_device(request, device_id)
     work.tokens.use(token.id)
     work.devices.add(device_id, token.group, issued, at=now)
@@ -56,6 +70,23 @@ def check_group(group: str) -> None:
             f"'{group}' cannot name a group",
             wanted=f"lower-case letters, digits and hyphens, at most {_LONGEST_GROUP}",
         )
+
+
+def _is_repeated(known: Device, token: StoredToken, request: x509.CertificateSigningRequest, now: float) -> bool:
+    """Whether an accepted device asks for what it has: same group, same key, and a certificate that is valid still."""
+    if known.state != ACCEPTED or known.group != token.group or known.certificate_expires_at < now:
+        return False
+    try:
+        certificate = x509.load_pem_x509_certificate(known.certificate_pem.encode())
+    except ValueError:
+        return False
+    return certificate.public_key() == request.public_key()
+
+
+def _key_digest(request: x509.CertificateSigningRequest) -> str:
+    """Names a device that asks for none, so that it gets the same name when it asks again."""
+    key = request.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(key).hexdigest()
 
 
 def _name(work: Work, group: str, wanted: str | None) -> str:

@@ -78,13 +78,23 @@ def check_token(stored: StoredToken | None, secret: str, *, now: float) -> Store
     Raises:
         TrustError: unknown, wrong, expired or used up. Unknown and wrong read the same.
     """
+    token = recognise_token(stored, secret, now=now)
+    if token.uses_left < 1:
+        raise _refused("it is used up")
+    return token
+
+
+def recognise_token(stored: StoredToken | None, secret: str, *, now: float) -> StoredToken:
+    """As :func:`check_token`, but a token that is used up passes: it is still known who shows it.
+
+    Raises:
+        TrustError: unknown, wrong or expired.
+    """
     known = stored.secret_sha256 if stored else _hash("")
     if not hmac.compare_digest(known, _hash(secret)) or stored is None:
         raise _refused("it is not one of this fleet's")
     if stored.expires_at < now:
         raise _refused("it has expired")
-    if stored.uses_left < 1:
-        raise _refused("it is used up")
     return stored
 
 

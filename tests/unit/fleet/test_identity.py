@@ -1,6 +1,7 @@
 """Tokens, certificates and signed requests: what is accepted, and everything that is not."""
 
 import base64
+import datetime as dt
 import json
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.identity.ca import open_authority, read_request
+from fleet.identity.enrol import enrol
+from fleet.identity.server import server_files
 from fleet.identity.signatures import MAX_AGE_S, check_signature, read_signature
 from fleet.identity.tokens import check_token, make_token, read_token
 from mien.errors import ConfigError, MienError, TrustError
@@ -193,3 +196,33 @@ def test_any_headers_are_read_or_refused(described, signed):
     """Garbage in headers gives a refusal and nothing else."""
     with pytest.raises(TrustError):
         read({"Signature-Input": described, "Signature": signed})
+
+
+def test_the_services_certificate_is_kept_until_it_no_longer_does(authority, tmp_path):
+    """The same names keep it; other names, or an end that comes near, make another; the key is private."""
+    now = dt.datetime.now(dt.timezone.utc)
+
+    def made(names, at=now):
+        files = server_files(authority, tmp_path, names, now=at)
+        assert files.key.stat().st_mode & 0o077 == 0
+        return files.certificate.read_bytes()
+
+    first = made(["fleet.example.org"])
+    assert made(["fleet.example.org"]) == first
+    other = made(["10.0.0.1"])
+    assert other != first
+    assert made(["10.0.0.1"], now + dt.timedelta(days=300)) != other
+
+
+@pytest.mark.parametrize("wanted", ["door-1", None])
+def test_enrolling_again_with_the_same_key_gives_the_same_and_uses_nothing(authority, key, store, wanted):
+    """An answer that was lost on its way costs no token, and nobody else gets the name."""
+    text, stored = token(uses=1)
+    with store.write() as work:
+        work.tokens.add(stored, at=NOW)
+        first = enrol(work, authority, text, request_for(key), wanted_id=wanted, now=NOW)
+        assert enrol(work, authority, text, request_for(key), wanted_id=wanted, now=NOW) == first
+        assert work.tokens.find(stored.id).uses_left == 0
+        with pytest.raises(TrustError, match="refused"):
+            other = ec.generate_private_key(ec.SECP256R1())
+            enrol(work, authority, text, request_for(other), wanted_id=wanted, now=NOW)
