@@ -13,7 +13,7 @@ from fleet.registry.content import target_place
 from fleet.registry.repository import Repository
 from fleet.store.releases import Release
 from mien.bundle import verify_bundle
-from mien.errors import BundleError, GateError
+from mien.errors import BundleError, ConfigError, GateError
 from mien.files import sha256_of
 from mien.release import MANIFEST, Manifest, ReleaseRef, parse_manifest, version_key
 
@@ -36,8 +36,15 @@ def publish(bundle: Path, repository: Repository, now: dt.datetime) -> Published
     Raises:
         BundleError: the bundle is damaged, or its version is taken or does not rise.
         GateError: its accuracy gate did not pass.
+        ConfigError: there is no registry.
         TrustError: the signing keys are not here.
     """
+    if not repository.exists():
+        raise ConfigError(
+            "there is no registry to publish to",
+            found=f"none in {repository.targets_folder.parent}",
+            remedy="name the service's data folder with --data, or make one: mien fleet keys init",
+        )
     manifest = verify_bundle(bundle)
     _check_gate(manifest)
     digest = sha256_of(bundle / MANIFEST)

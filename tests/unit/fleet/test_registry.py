@@ -153,3 +153,11 @@ def test_offline_metadata_that_runs_out_is_named(repository):
     assert repository.expires_soon(NOW, dt.timedelta(days=30)) == []
     late = NOW + LIFETIMES["root"] - dt.timedelta(days=10)
     assert repository.expires_soon(late, dt.timedelta(days=30)) == ["root", "targets"]
+
+
+def test_publishing_needs_a_registry(tmp_path, bundle):
+    """A wrong folder is told with what to do, and nothing is made there."""
+    with pytest.raises(ConfigError, match="no registry") as caught:
+        publish(bundle(), Repository(DataFolder(tmp_path / "empty")), NOW)
+    assert "mien fleet keys init" in caught.value.remedy
+    assert not (tmp_path / "empty").exists()
