@@ -12,12 +12,14 @@ import typer
 app = typer.Typer(no_args_is_help=True, help="Run a model on this device, enrol it, look at it.")
 
 _STATE = Path("/var/lib/mien")
+_OF_A_DEVICE = frozenset({"config", "camera", "state"})
 _FROM_STDIN = "-"
 _JSON = typer.Option(False, "--json", help="Print one JSON document.")
 
 
 @app.command()
 def run(
+    context: typer.Context,
     config: Path | None = typer.Option(None, help="Settings file of a device that is tied to a fleet."),
     bundle: Path | None = typer.Option(None, help="Run this release bundle alone, without a fleet."),
     camera: str | None = typer.Option(
@@ -41,6 +43,7 @@ def run(
     from mien.errors import ConfigError
 
     if bundle is None:
+        _refuse_bundle_options(context)
         _run_device(config, camera, state)
         return
     if config is not None or state is not None:
@@ -152,6 +155,22 @@ def doctor(
         out().print(table_of("this device", ("", "what", "found", "what to do"), rows))
     if not all(finding.ok for finding in findings):
         raise typer.Exit(9)
+
+
+def _refuse_bundle_options(context: typer.Context) -> None:
+    from mien.errors import ConfigError
+
+    given = [
+        "--json" if name == "as_json" else f"--{name.replace('_', '-')}"
+        for name in context.params
+        if name not in _OF_A_DEVICE and str(context.get_parameter_source(name)).endswith("COMMANDLINE")
+    ]
+    if given:
+        raise ConfigError(
+            f"{', '.join(given)}: for a bundle alone, and this run has none",
+            wanted="--config, --camera and --state without --bundle",
+            remedy="add --bundle FOLDER, or set these in the settings file",
+        )
 
 
 def _precisions(precision: str | None) -> Any:  # noqa: ANN401 - imports happen in commands

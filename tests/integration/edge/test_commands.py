@@ -207,3 +207,10 @@ def test_the_service_file_is_clean(tmp_path: Path) -> None:
     unit.write_text(text.replace("/opt/mien/bin/mien ", f"{sys.executable} -m mien "))
     done = subprocess.run([analyze, "verify", str(unit)], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_options_of_a_bundle_are_refused_without_one() -> None:
+    """None of them is dropped silently, not even one that repeats the default; all are named."""
+    done = _mien("run", "--frames", "3", "--threads", "1", "--preview", "out.mp4")
+    assert done.returncode == 3
+    assert "--frames, --threads, --preview" in done.stderr.replace("\n", " ")
