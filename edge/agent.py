@@ -124,6 +124,8 @@ class Agent:
         ]
         self.error: MienError | None = None
         """Why the agent ended, when it had to."""
+        self.is_updating = False
+        """Whether the updater works on a deployment, or finishes one that an earlier run left."""
 
     @property
     def device_id(self) -> str:
@@ -238,12 +240,15 @@ class Agent:
             return
 
     def _supervised(self, work: Callable[[], None]) -> None:
+        self.is_updating = True
         try:
             work()
         except UpdateCancelled:
             raise
         except Exception:  # noqa: BLE001 - a supervisor: whatever happens, frames keep running
             _log.exception("the updater failed; the device goes on with what runs")
+        finally:
+            self.is_updating = False
 
     def _watch_session(self) -> None:
         while not self._stop.is_set():

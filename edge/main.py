@@ -23,6 +23,7 @@ from edge.camera.interface import CameraError
 from edge.config import EdgeSettings
 from edge.facts import read_facts
 from edge.identity.store import Identity, IdentityStore
+from edge.liveness import Liveness
 from edge.pipeline.meter import FrameMeter
 from edge.pipeline.pipeline import Pipeline
 from edge.power.chooser import open_power
@@ -90,8 +91,10 @@ class EdgeDevice:
             self._agent.start()
             self._api.start()
             notifier.ready(f"{self._agent.device_id}")
+            liveness = Liveness(lambda: self._pipeline.finished_frames, self._may_stand_still, clock=time.monotonic)
             while not self._stop.wait(_BEAT_S):
-                notifier.alive()
+                if liveness.is_alive():
+                    notifier.alive()
                 if self._pipeline.wait(0):
                     break
             self._raise_what_ended_it()
@@ -236,6 +239,9 @@ class EdgeDevice:
             self._agent.check_session()
         except UnavailableError as error:
             _log.warning("the fleet does not answer; the device starts without it: %s", error)
+
+    def _may_stand_still(self) -> bool:
+        return self._agent.is_updating or self._pipeline.model is None
 
     def _raise_what_ended_it(self) -> None:
         if self._agent.error is not None:

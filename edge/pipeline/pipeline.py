@@ -99,6 +99,8 @@ class Pipeline:
         self._threads: list[threading.Thread] = []
         self.error: BaseException | None = None
         """What ended the pipeline, when it was not the end of the source."""
+        self.finished_frames = 0
+        """Frames that went through the model and all sinks since the start."""
         self.model_errors = 0
         self.last_model_error: MienError | None = None
 
@@ -229,6 +231,7 @@ class Pipeline:
         result = Result(frame=job.frame, model=model, detections=detections, stages_ms=job.stages_ms, luma=job.luma)
         for sink in self._sinks:
             sink.accept(result)
+        self.finished_frames += 1
 
     def _free_seat(self) -> _Seat:
         """Wait for a model with a free buffer. Call with or without the condition held."""
