@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-PATIENCE_S = 30.0
-"""How long frames may stand still: longer than a camera takes to come back or an engine to be exchanged."""
+PATIENCE_S = 90.0
+"""How long frames may stand still: longer than a camera at the device itself is waited for."""
 
 
 class Liveness:
