@@ -241,7 +241,7 @@ class EdgeDevice:
             _log.warning("the fleet does not answer; the device starts without it: %s", error)
 
     def _may_stand_still(self) -> bool:
-        return self._agent.is_updating or self._pipeline.model is None
+        return self._agent.is_updating or self._pipeline.model is None or self._pipeline.camera_is_away
 
     def _raise_what_ended_it(self) -> None:
         if self._agent.error is not None:

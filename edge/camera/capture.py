@@ -38,6 +38,8 @@ class LiveCapture:
     ) -> None:
         self.name = name
         self.reconnects = 0
+        self.is_away = False
+        """Whether the source is lost and being opened again."""
         self._opener = opener
         self._give_up_after_s = give_up_after_s
         self._first_pause_s = first_pause_s
@@ -76,6 +78,7 @@ class LiveCapture:
 
     def _reopen(self) -> None:
         lost_at_s, pause_s = time.monotonic(), self._first_pause_s
+        self.is_away = True
         _log.warning("camera %s gives no frames; opening it again", self.name)
         while not self._closed.wait(pause_s * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter, no secret
             with self._lock:
@@ -83,6 +86,7 @@ class LiveCapture:
                 self._capture = self._opener()
                 if self._capture.isOpened():
                     self.reconnects += 1
+                    self.is_away = False
                     return
             if time.monotonic() - lost_at_s > self._give_up_after_s:
                 raise CameraError(f"camera {self.name} went away", found=f"no frames for {self._give_up_after_s:g} s")

@@ -110,6 +110,11 @@ class Pipeline:
         with self._seats:
             return self._seat.model if self._seat else None
 
+    @property
+    def camera_is_away(self) -> bool:
+        """Whether the camera is lost and being opened again."""
+        return bool(getattr(self._camera, "is_away", False))
+
     def start(self) -> None:
         """Start the threads."""
         for name, body, last in (
