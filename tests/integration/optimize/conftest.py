@@ -66,12 +66,10 @@ def photographs() -> list[np.ndarray]:
 def weights(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     """A YOLOv8n that was trained for a moment, until it finds the squares of :func:`data`."""
     prepare()
-    import torch
     from ultralytics import YOLO
 
     root = tmp_path_factory.mktemp("weights")
     yolo = YOLO("yolov8n.yaml", verbose=False)
-    yolo.add_callback("on_train_start", lambda _: torch.set_num_threads(2))
     settings = {"imgsz": 96, "epochs": 18, "batch": 8, "workers": 0, "device": "cpu", "cache": "ram", "seed": 0}
     pace = {"optimizer": "AdamW", "lr0": 0.002, "warmup_epochs": 1, "mosaic": 0.5, "close_mosaic": 8}
     quiet = {"plots": False, "val": False, "amp": False, "verbose": False, "project": str(root)}
