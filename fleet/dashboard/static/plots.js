@@ -8,6 +8,12 @@
     power: (w) => (w.power ? w.power.total_w : null),
     confidence: (w) => w.confidence_mean,
   };
+  // A silence is a gap, not a line: where two windows lie apart, an empty moment goes between them.
+  const withGaps = (windows) => windows.flatMap((w, at) => {
+    const before = windows[at - 1];
+    const silent = before && w.started_at - before.ended_at > 2 * (w.ended_at - w.started_at);
+    return silent ? [{ ended_at: before.ended_at + 0.001 }, w] : [w];
+  });
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
   function options(width) {
@@ -35,7 +41,7 @@
     const refresh = async () => {
       const answer = await fetch(`/api/v1/devices/${encodeURIComponent(root.dataset.device)}/windows?limit=${LIMIT}`);
       if (!answer.ok) return;
-      const windows = (await answer.json()).reverse();
+      const windows = withGaps((await answer.json()).reverse());
       const times = windows.map((w) => w.ended_at);
       const data = {};
       for (const [name, read] of Object.entries(READ)) data[name] = [times, windows.map((w) => read(w) ?? null)];
