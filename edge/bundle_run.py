@@ -183,7 +183,7 @@ def _followed(
         pipeline.stop()
     tally = meter.take()
     _raise_fault(pipeline)
-    return _summary(run, model, power, tally, dropped=pipeline.take_dropped())
+    return _summary(camera.name, model, power, tally, dropped=pipeline.take_dropped())
 
 
 def _raise_fault(pipeline: Pipeline) -> None:
@@ -196,11 +196,11 @@ def _raise_fault(pipeline: Pipeline) -> None:
 
 
 def _summary(
-    run: BundleRun, model: LoadedModel, power: PowerSampler, tally: FrameTally, *, dropped: int
+    camera: str, model: LoadedModel, power: PowerSampler, tally: FrameTally, *, dropped: int
 ) -> dict[str, Any]:
     if tally.frames == 0:
         raise UnavailableError(
-            f"no frame came from {run.camera}", remedy="check the source, or run for longer with --seconds"
+            f"no frame came from {camera}", remedy="check the source, or run for longer with --seconds"
         )
     readings = power_of(power.since(tally.started_at_s), power.name, seconds=tally.seconds, frames=tally.frames)
     info = model.engine.info
@@ -208,7 +208,7 @@ def _summary(
         "release": str(model.release),
         "precision": model.precision,
         "runtime": f"{info.runtime} {info.runtime_version}",
-        "camera": run.camera,
+        "camera": camera,
         "frames": tally.frames,
         "dropped": dropped,
         "seconds": round(tally.seconds, 3),

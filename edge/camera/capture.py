@@ -11,11 +11,12 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from edge.camera.interface import CameraError, Frame
+from edge.camera.interface import CameraError, Frame, Image
 
 _log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_S = 15.0
+_REMEDY = "check that it is connected, that this user may read it, and that no other program holds it"
 
 
 class LiveCapture:
@@ -24,8 +25,9 @@ class LiveCapture:
     Args:
         name: what to call it, without a password.
         opener: opens the source; called again after a loss.
-        first_pause_s: before a lost source is opened again; doubled each time.
         give_up_after_s: how long a lost source is waited for before ``read`` raises.
+        first_pause_s: before a lost source is opened again; doubled each time.
+        remedy: what to do when the first opening fails.
 
     Raises:
         CameraError: the first opening failed.
@@ -34,7 +36,13 @@ class LiveCapture:
     live = True
 
     def __init__(
-        self, name: str, opener: Callable[[], cv2.VideoCapture], *, give_up_after_s: float, first_pause_s: float = 0.5
+        self,
+        name: str,
+        opener: Callable[[], cv2.VideoCapture],
+        *,
+        give_up_after_s: float,
+        first_pause_s: float = 0.5,
+        remedy: str = _REMEDY,
     ) -> None:
         self.name = name
         self.reconnects = 0
@@ -48,11 +56,7 @@ class LiveCapture:
         self._sequence = 0
         self._capture = opener()
         if not self._capture.isOpened():
-            raise CameraError(
-                f"could not open the camera {name}",
-                found="no frames",
-                remedy="check that it is connected, that this user may read it, and that no other program holds it",
-            )
+            raise CameraError(f"could not open the camera {name}", found="no frames", remedy=remedy)
 
     def read(self) -> Frame | None:
         """The next frame; ``None`` once closed.
@@ -60,14 +64,16 @@ class LiveCapture:
         Raises:
             CameraError: the source stayed away for longer than allowed.
         """
-        while not self._closed.is_set():
-            with self._lock:
-                there, image = self._capture.read()
-            if there:
-                self._sequence += 1
-                return Frame(image=np.asarray(image, np.uint8), sequence=self._sequence, captured_at_s=time.monotonic())
-            self._reopen()
-        return None
+        if self._closed.is_set():
+            return None
+        with self._lock:
+            there, image = self._capture.read()
+        if not there:
+            image = self._image_after_loss()
+        if image is None:
+            return None
+        self._sequence += 1
+        return Frame(image=np.asarray(image, np.uint8), sequence=self._sequence, captured_at_s=time.monotonic())
 
     def close(self) -> None:
         """Release the source and end every wait."""
@@ -76,7 +82,8 @@ class LiveCapture:
             self._capture.release()
             self._lock.release()
 
-    def _reopen(self) -> None:
+    def _image_after_loss(self) -> Image | None:
+        """The first picture after a loss; a source that opens and stays dark is still away. ``None`` once closed."""
         lost_at_s, pause_s = time.monotonic(), self._first_pause_s
         self.is_away = True
         _log.warning("camera %s gives no frames; opening it again", self.name)
@@ -84,10 +91,13 @@ class LiveCapture:
             with self._lock:
                 self._capture.release()
                 self._capture = self._opener()
-                if self._capture.isOpened():
-                    self.reconnects += 1
-                    self.is_away = False
-                    return
+                there, image = self._capture.read() if self._capture.isOpened() else (False, None)
+            if there:
+                self.reconnects += 1
+                self.is_away = False
+                _log.info("camera %s is back after %.1f s", self.name, time.monotonic() - lost_at_s)
+                return image
             if time.monotonic() - lost_at_s > self._give_up_after_s:
                 raise CameraError(f"camera {self.name} went away", found=f"no frames for {self._give_up_after_s:g} s")
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+        return None

@@ -1,4 +1,8 @@
-"""Network cameras over RTSP, through FFmpeg and TCP (a lost UDP packet shows as a torn picture)."""
+"""Network cameras over RTSP, through FFmpeg and TCP (a lost UDP packet shows as a torn picture).
+
+How long a camera may stay silent is told to OpenCV and not to FFmpeg, whose option for it changed its meaning: before
+FFmpeg 5, ``timeout`` makes the reader wait for a camera that calls.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,9 @@ import cv2
 
 from edge.camera.capture import LiveCapture
 
-_FFMPEG_OPTIONS = "rtsp_transport;tcp|stimeout;5000000|timeout;5000000"
+_FFMPEG_OPTIONS = "rtsp_transport;tcp"
+_SILENT_MS = 10_000
+_REMEDY = "check the address, user and password, and that the camera is on and has a free session"
 _GIVE_UP_AFTER_S = 24 * 3600.0
 _PASSWORD = re.compile(r"(?<=://)[^@/]*@")
 
@@ -26,9 +32,9 @@ def open_rtsp(url: str) -> LiveCapture:
         cv2.VideoCapture,
         url,
         cv2.CAP_FFMPEG,
-        [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 10_000, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 15_000],
+        [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _SILENT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _SILENT_MS],
     )
-    return LiveCapture(without_password(url), opener, give_up_after_s=_GIVE_UP_AFTER_S)
+    return LiveCapture(without_password(url), opener, give_up_after_s=_GIVE_UP_AFTER_S, remedy=_REMEDY)
 
 
 def without_password(url: str) -> str:

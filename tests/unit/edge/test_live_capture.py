@@ -59,3 +59,13 @@ def test_closing_ends_reading() -> None:
     camera = LiveCapture("cam", lambda: FakeCapture(100), give_up_after_s=1)
     camera.close()
     assert camera.read() is None
+
+
+def test_a_source_that_opens_and_stays_dark_is_still_away() -> None:
+    """A camera that can be opened and gives no picture does not reset the patience."""
+    given = iter([FakeCapture(1), *(FakeCapture(0) for _ in range(1000))])
+    camera = LiveCapture("cam", lambda: next(given), give_up_after_s=0.02, first_pause_s=0.001)
+    assert camera.read() is not None
+    with pytest.raises(CameraError, match="went away"):
+        camera.read()
+    assert (camera.is_away, camera.reconnects) == (True, 0)
