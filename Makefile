@@ -23,7 +23,12 @@ check: setup ## format, lint, types, import rules, unit tests
 	$(PY) -m pytest tests/unit -q
 
 test: setup ## install what the tests need and run them all
-	@sh devtools/debian_packages.sh /usr/sbin/mosquitto=mosquitto systemd-analyze=systemd openssl=openssl
+	@sh devtools/debian_packages.sh /usr/sbin/mosquitto=mosquitto systemd-analyze=systemd openssl=openssl \
+	  /usr/lib/python3/dist-packages/gi=python3-gi \
+	  '/usr/lib/*/girepository-1.0/GstRtspServer-1.0.typelib=gir1.2-gst-rtsp-server-1.0' \
+	  '/usr/lib/*/gstreamer-1.0/libgstvideotestsrc.so=gstreamer1.0-plugins-base' \
+	  '/usr/lib/*/gstreamer-1.0/libgstrtpmanager.so=gstreamer1.0-plugins-good' \
+	  '/usr/lib/*/gstreamer-1.0/libgstx264.so=gstreamer1.0-plugins-ugly'
 	@sh devtools/browser.sh
 	$(PY) -m pytest tests -q
 
