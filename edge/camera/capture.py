@@ -67,13 +67,13 @@ class LiveCapture:
         if self._closed.is_set():
             return None
         with self._lock:
-            there, image = self._capture.read()
-        if not there:
+            image = _next_image(self._capture)
+        if image is None:
             image = self._image_after_loss()
         if image is None:
             return None
         self._sequence += 1
-        return Frame(image=np.asarray(image, np.uint8), sequence=self._sequence, captured_at_s=time.monotonic())
+        return Frame(image=image, sequence=self._sequence, captured_at_s=time.monotonic())
 
     def close(self) -> None:
         """Release the source and end every wait."""
@@ -91,8 +91,8 @@ class LiveCapture:
             with self._lock:
                 self._capture.release()
                 self._capture = self._opener()
-                there, image = self._capture.read() if self._capture.isOpened() else (False, None)
-            if there:
+                image = _next_image(self._capture) if self._capture.isOpened() else None
+            if image is not None:
                 self.reconnects += 1
                 self.is_away = False
                 _log.info("camera %s is back after %.1f s", self.name, time.monotonic() - lost_at_s)
@@ -101,3 +101,8 @@ class LiveCapture:
                 raise CameraError(f"camera {self.name} went away", found=f"no frames for {self._give_up_after_s:g} s")
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
         return None
+
+
+def _next_image(capture: cv2.VideoCapture) -> Image | None:
+    there, image = capture.read()
+    return np.asarray(image, np.uint8) if there else None
