@@ -110,6 +110,33 @@ def test_one_class_of_another_family(tmp_path):
     assert again.returncode == 0, again.stderr[-3000:]
 
 
+def first_kernels(weights):
+    """The first layer's numbers of a checkpoint, as one row."""
+    import torch
+
+    content = torch.load(weights, map_location="cpu", weights_only=False)
+    return (content.get("ema") or content["model"]).model[0].conv.weight.detach().float().flatten()
+
+
+def test_published_weights_with_other_classes_are_fine_tuned(tmp_path):
+    """From a file of the published name and its 80 classes on disk: its body is kept, its head gets the data's classes."""
+    import torch
+    from ultralytics import YOLO
+
+    from optimize.graph.weights import open_weights
+
+    shapes(tmp_path / "data", ["crate", "forklift truck"])
+    YOLO("yolov8n.yaml", verbose=False).save(tmp_path / "yolov8n.pt")
+    assert len(open_weights(tmp_path / "yolov8n.pt").names) == 80
+    done = mien("train", "run", "--data", "data", "--model", "yolov8n.pt", *QUICK, "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "NETWORK" not in done.stderr
+    tuned = tmp_path / "out" / "weights" / "final.pt"
+    assert open_weights(tuned).names == ("crate", "forklift truck")
+    alike = torch.nn.functional.cosine_similarity(first_kernels(tuned), first_kernels(tmp_path / "yolov8n.pt"), dim=0)
+    assert alike > 0.9
+
+
 def test_a_broken_data_set_is_not_trained_on(tmp_path):
     """The check comes first: exit code 4, every fault named, no weights written."""
     data = shapes(tmp_path / "data", ["crate"])
