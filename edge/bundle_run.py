@@ -98,7 +98,10 @@ def run_bundle(
     with ExitStack() as closing:
         camera = open_camera(run.camera, realtime=run.realtime, loop=run.loop, max_fps=run.max_fps)
         closing.callback(camera.close)
-        engine = closing.enter_context(open_engine(engine_path, choice.runtime, threads=run.threads))
+        graph = choice.variant.sha256 if isinstance(choice, BuildEngine) else None
+        engine = closing.enter_context(
+            open_engine(engine_path, choice.runtime, threads=run.threads, graph_sha256=graph)
+        )
         model = LoadedModel.of(manifest, choice.variant.precision, choice.runtime, engine)
         source = open_power(run.power, replay=run.power_replay)
         power = PowerSampler(source, interval_s=0.5)
@@ -134,7 +137,7 @@ def engine_for(
     if path.is_file():
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    return builder_for(choice.runtime).build(model, path, progress=progress)
+    return builder_for(choice.runtime, cache_folder() / "timing").build(model, path, progress=progress)
 
 
 def cache_folder() -> Path:

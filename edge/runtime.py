@@ -95,7 +95,8 @@ class DeviceRuntime:
         """Build an engine from a portable model into ``folder``; its path."""
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            return builder_for(runtime).build(model, folder / f"{model.stem}.{runtime}", progress=SILENT)
+            builder = builder_for(runtime, self._state / "timing")
+            return builder.build(model, folder / f"{model.stem}.{runtime}", progress=SILENT)
         except MienError as error:
             raise _unusable("could not build the engine", error) from error
 
@@ -163,7 +164,9 @@ class DeviceRuntime:
         self._on_switch()
 
     def _opened(self, installed: Installed) -> Engine:
-        return open_engine(installed.engine_path, installed.record.runtime, threads=self._threads)
+        record = installed.record
+        graph = installed.variant().sha256 if record.built else None
+        return open_engine(installed.engine_path, record.runtime, threads=self._threads, graph_sha256=graph)
 
     def _loaded(self, installed: Installed) -> LoadedModel:
         try:

@@ -9,13 +9,14 @@ from mien.errors import UnsupportedError
 from mien.release import Runtime
 
 
-def open_engine(path: Path, runtime: Runtime, threads: int = 1) -> Engine:
+def open_engine(path: Path, runtime: Runtime, threads: int = 1, graph_sha256: str | None = None) -> Engine:
     """Load an engine file, or with onnxruntime a portable model as well.
 
     Args:
         path: the file.
         runtime: which library runs it.
         threads: of one inference; onnxruntime only.
+        graph_sha256: of the graph that the engine must come from; TensorRT only, whose engines have a record.
 
     Raises:
         EngineError: the file cannot be loaded.
@@ -28,12 +29,16 @@ def open_engine(path: Path, runtime: Runtime, threads: int = 1) -> Engine:
     if runtime == "tensorrt":
         from edge.engine.tensorrt import TensorRtEngine
 
-        return TensorRtEngine(path)
+        return TensorRtEngine(path, graph_sha256=graph_sha256)
     raise _unknown(runtime)
 
 
-def builder_for(runtime: Runtime) -> EngineBuilder:
+def builder_for(runtime: Runtime, timing_cache: Path | None = None) -> EngineBuilder:
     """The builder of a runtime's engines.
+
+    Args:
+        runtime: which library runs them.
+        timing_cache: folder in which TensorRT keeps what it measured, so that the next build is shorter.
 
     Raises:
         UnsupportedError: the runtime is not installed.
@@ -43,9 +48,9 @@ def builder_for(runtime: Runtime) -> EngineBuilder:
 
         return OnnxRuntimeBuilder()
     if runtime == "tensorrt":
-        from edge.engine.tensorrt import TensorRtBuilder
+        from edge.engine.tensorrt import BuildOptions, TensorRtBuilder
 
-        return TensorRtBuilder()
+        return TensorRtBuilder(options=BuildOptions(timing_cache=timing_cache))
     raise _unknown(runtime)
 
 

@@ -7,6 +7,7 @@ knows TensorRT.
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,12 +19,31 @@ from mien.errors import UnsupportedError
 Array = npt.NDArray[Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """The GPU that a binding found."""
+
+    name: str
+    compute_capability: str
+    """Such as "8.7"."""
+    integrated: bool
+    """Whether it shares the machine's memory, as on a Jetson."""
+    clock_khz: int | None
+    """Its highest clock; ``None`` where CUDA does not say."""
+
+
 class Cuda(Protocol):
     """One stream, and memory that lives until it is freed. Used by one thread."""
 
     name: str
     stream: int
     """The stream's handle, as TensorRT takes it."""
+
+    def gpu(self) -> Gpu:
+        """The device that the stream is on."""
+
+    def free_bytes(self) -> int:
+        """Device memory that CUDA calls free."""
 
     def allocate(self, size_bytes: int) -> int:
         """Device memory; its address."""
@@ -82,6 +102,20 @@ class _CudaPython:
             raise EngineError("CUDA finds no GPU")
         self.stream = int(self._call("cudaStreamCreate"))
 
+    def gpu(self) -> Gpu:
+        name = self._call("cudaGetDeviceProperties", 0).name
+        major, minor = self._attribute("ComputeCapabilityMajor"), self._attribute("ComputeCapabilityMinor")
+        return Gpu(
+            name=(name.decode() if isinstance(name, bytes) else str(name)).rstrip("\0"),
+            compute_capability=f"{major}.{minor}",
+            integrated=bool(self._attribute("Integrated")),
+            clock_khz=self._attribute("ClockRate") or None,
+        )
+
+    def free_bytes(self) -> int:
+        free, _ = self._all("cudaMemGetInfo")
+        return int(free)
+
     def allocate(self, size_bytes: int) -> int:
         return int(self._call("cudaMalloc", size_bytes))
 
@@ -117,11 +151,19 @@ class _CudaPython:
             self._call("cudaStreamDestroy", self.stream)
             self.stream = 0
 
+    def _attribute(self, name: str) -> int:
+        return int(self._call("cudaDeviceGetAttribute", getattr(self._rt.cudaDeviceAttr, f"cudaDevAttr{name}"), 0))
+
     def _call(self, name: str, *arguments: object) -> Any:  # noqa: ANN401 - whatever CUDA answers
-        code, *values = getattr(self._rt, name)(*arguments)
+        values = self._all(name, *arguments)
+        return values[0] if values else None
+
+    def _all(self, name: str, *arguments: object) -> list[Any]:
+        answer: tuple[Any, ...] = getattr(self._rt, name)(*arguments)
+        code, *values = answer
         if int(code) != 0:
             raise EngineError(f"{name} failed", found=str(code))
-        return values[0] if values else None
+        return values
 
 
 class _PyCuda:
@@ -139,6 +181,20 @@ class _PyCuda:
         self._blocks: dict[int, Any] = {}
         self._stream = self._inside(self._driver.Stream)
         self.stream = int(self._stream.handle)
+
+    def gpu(self) -> Gpu:
+        device, kinds = self._driver.Device(0), self._driver.device_attribute
+        major, minor = device.compute_capability()
+        return Gpu(
+            name=str(device.name()),
+            compute_capability=f"{major}.{minor}",
+            integrated=bool(device.get_attribute(kinds.INTEGRATED)),
+            clock_khz=int(device.get_attribute(kinds.CLOCK_RATE)) or None,
+        )
+
+    def free_bytes(self) -> int:
+        free, _ = self._inside(self._driver.mem_get_info)
+        return int(free)
 
     def allocate(self, size_bytes: int) -> int:
         block = self._inside(self._driver.mem_alloc, size_bytes)

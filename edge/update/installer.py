@@ -125,8 +125,8 @@ class Installer:
                 found=" | ".join(choice.reasons),
                 remedy="pack a variant for this device: mien optimize run",
             )
-        references = [entry for entry in manifest.files if entry.path == REFERENCE]
-        wanted: list[Variant | FileEntry] = [choice.variant, *references]
+        beside = {REFERENCE, f"{choice.variant.path}.json"}  # a TensorRT engine is loaded with its record or not at all
+        wanted: list[Variant | FileEntry] = [choice.variant, *(file for file in manifest.files if file.path in beside)]
         for entry in wanted:
             _check_signed(entry, self._source.describe(desired.release, entry.path))
         self._check_room(choice, wanted)
