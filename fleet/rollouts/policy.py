@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from mien.config import Settings, nearest, read_settings
-from mien.errors import ConfigError
+from mien.config import Settings, read_settings
+from mien.configs import CONFIGS, find_config
 from mien.messages import ProbePolicy
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -113,19 +113,11 @@ def find_policy(given: str, folder: Path) -> RolloutPolicy:
 
     Raises:
         ConfigError: no such policy, or it has faults; names those which exist.
+        UnsupportedError: a name was given, and mien was installed without its checkout.
     """
-    path = Path(given)
-    if path.suffix in {".yaml", ".yml"} or path.is_file():
-        return read_settings(RolloutPolicy, path)
-    known = sorted(entry.stem for entry in folder.glob("*.yaml"))
-    if given not in known:
-        alike = nearest(given, known) or known
-        raise ConfigError(
-            f"there is no rollout policy '{given}'", wanted=f"a YAML file, or {', '.join(alike)}", remedy="see --policy"
-        )
-    return read_settings(RolloutPolicy, folder / f"{given}.yaml")
+    return read_settings(RolloutPolicy, find_config(given, folder, what="rollout policy", option="--policy"))
 
 
 def policies_folder() -> Path:
     """Where the policies that come with mien are: ``configs/rollouts`` of the checkout."""
-    return Path(__file__).resolve().parents[2] / "configs" / "rollouts"
+    return CONFIGS / "rollouts"

@@ -1,0 +1,52 @@
+"""Where the configurations that come with mien are, and the one way to find one of them by name or by path.
+
+They lie in ``configs/`` of a checkout. A wheel carries none: there a name is refused, with a sentence that asks for a
+path.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mien.config import nearest
+from mien.errors import ConfigError, UnsupportedError
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+
+
+def find_config(given: str, folder: Path, *, what: str, option: str) -> Path:
+    """The file that a name or a path means.
+
+    Args:
+        given: a path to a YAML file, or the stem of one in ``folder``.
+        folder: where the named ones lie, such as ``CONFIGS / "devices"``.
+        what: what the file describes, for the message.
+        option: the option that it was given with, for the message.
+
+    Raises:
+        ConfigError: no such name; says which are most like it, and all that there are.
+        UnsupportedError: a name was given, and mien was installed without its checkout.
+    """
+    path = Path(given)
+    if path.suffix in {".yaml", ".yml"} or path.is_file():
+        return path
+    known = config_names(folder)
+    if given in known:
+        return folder / f"{given}.yaml"
+    if not known:
+        raise UnsupportedError(
+            f"{what} '{given}' cannot be looked up by name: mien was installed without its checkout",
+            found=f"no {folder}",
+            remedy=f"give the path of a YAML file: {option} PATH.yaml",
+        )
+    alike = nearest(given, known)
+    raise ConfigError(
+        f"there is no {what} '{given}'" + (f"; did you mean {' or '.join(alike)}?" if alike else ""),
+        wanted=f"a YAML file, or one of {', '.join(known)}",
+        remedy=f"see {option}",
+    )
+
+
+def config_names(folder: Path) -> list[str]:
+    """The names that lie in a folder of configurations; none where there is no checkout."""
+    return sorted(entry.stem for entry in folder.glob("*.yaml"))
