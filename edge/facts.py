@@ -20,18 +20,20 @@ _MODULE = re.compile(r"p\d{4}-\d{4}")
 
 _COMPUTE_CAPABILITY = {"tegra234": "8.7", "tegra194": "7.2", "tegra186": "6.2", "tegra210": "5.3", "tegra264": "11.0"}
 """By system on chip; from NVIDIA's table of CUDA-capable Jetson modules."""
-_JETPACK = {"36.4": "6.2", "36.3": "6.0", "36.2": "6.0", "35": "5", "32": "4", "38": "7"}
-"""JetPack by L4T, longest matching start; point releases of JetPack share these."""
+_JETPACK = {
+    **{"39.2": "7.2", "38.4": "7.1", "38": "7", "36.5": "6.2", "36.4": "6.2", "36.4.0": "6.1", "36.3": "6.0"},
+    **{"36.2": "6.0", "35": "5", "32": "4"},
+}
+"""JetPack by L4T, longest matching start; point releases of JetPack share these. ``configs/jetpack.yaml`` has the rest."""
 
 
 def read_facts() -> DeviceFacts:
     """The facts of the machine that this runs on."""
     compatible = _text(_COMPATIBLE)
     l4t = l4t_version(_text(_TEGRA_RELEASE))
-    module = _MODULE.search(compatible)
     return DeviceFacts(
         model=_text(_MODEL) or None,
-        module=module[0] if module else None,
+        module=module_of(compatible),
         l4t=l4t,
         jetpack=jetpack_of(l4t),
         os=platform.system().lower(),
@@ -57,6 +59,12 @@ def jetpack_of(l4t: str | None) -> str | None:
     """The JetPack that an L4T version belongs to; ``None`` when it is not known."""
     fitting = [start for start in _JETPACK if l4t and (l4t == start or l4t.startswith(f"{start}."))]
     return _JETPACK[max(fitting, key=len)] if fitting else None
+
+
+def module_of(compatible: str) -> str | None:
+    """The module's id from the device tree's ``compatible`` text; a kit names its carrier board before it."""
+    boards = _MODULE.findall(compatible)
+    return boards[-1] if boards else None
 
 
 def jetson_capability(compatible: str) -> str | None:
