@@ -150,6 +150,25 @@ class FileEntry(_Part):
     size_bytes: int = Field(ge=0)
 
 
+class CalibrationSample(_Part):
+    """A training image that INT8 scales were found with."""
+
+    name: str
+    sha256: Sha256
+
+
+class MethodResult(_Part):
+    """How true INT8 stayed to FP32 with one way of finding scales, on frames that no scale was found with."""
+
+    method: str
+    quantizer: str
+    map50_95: float
+    """With FP32's detections as the truth; 1 is FP32 itself."""
+    confidence_shift: float | None = None
+    changed_images: int
+    images: int
+
+
 class Calibration(_Part):
     """How the INT8 scales were found."""
 
@@ -157,6 +176,12 @@ class Calibration(_Part):
     quantizer: str
     images: int
     data_sha256: Sha256
+    """Over names and contents of ``samples``."""
+    samples: tuple[CalibrationSample, ...] = ()
+    compared: tuple[MethodResult, ...] = ()
+    """The methods that were tried, best first."""
+    float_layers: tuple[str, ...] = ()
+    """Layers that went back to floating point because the gate asked for it, the most sensitive first."""
 
 
 class GateCheck(_Part):

@@ -13,6 +13,7 @@ JSON = typer.Option(False, "--json", help="Print one JSON document instead of a 
 WEIGHTS = typer.Option(..., help="A YOLOv8 or YOLO11 detector (.pt).")
 _RUNTIMES = {"tensorrt": "TRT", "onnxruntime": "CPU"}
 TOP_K = typer.Option(100, min=1, help="Boxes that the graph gives, before non-maximum suppression.")
+METHOD = typer.Option(None, help="How INT8 scales are found: some of percentile, mse, entropy, max; all unless given.")
 IMGSZ = typer.Option(None, help="N or HEIGHTxWIDTH in pixels; the training size unless given.")
 
 
@@ -26,7 +27,8 @@ def run(
     imgsz: str = IMGSZ,
     precision: str = typer.Option("fp32,fp16,int8", help="Precisions to make; fp32 among them."),
     quantizer: str = typer.Option("onnxruntime", help="onnxruntime or modelopt."),
-    method: str = typer.Option(None, help="How INT8 scales are found: percentile, entropy or max."),
+    method: str = METHOD,
+    sensitivity: bool = typer.Option(False, "--sensitivity", help="Measure each layer's loss even if the gate passes."),
     calibration_images: int = typer.Option(128, help="Training images to find INT8 scales with."),
     top_k: int = TOP_K,
     gate: Path = typer.Option(None, help="Limits (YAML); those of configs/gates/default.yaml unless given."),
@@ -43,7 +45,7 @@ def run(
     from optimize.bundle.archive import write_archive
     from optimize.gate import GateLimits
     from optimize.run import Order, optimize
-    from optimize.variants import parse_precisions
+    from optimize.variants import parse_methods, parse_precisions
 
     order = Order(
         weights=weights,
@@ -57,7 +59,8 @@ def run(
         imgsz=imgsz,
         top_k=top_k,
         quantizer=quantizer,
-        method=method,
+        methods=parse_methods(method),
+        sensitivity=sensitivity,
         calibration_images=calibration_images,
         seed=seed,
         training_record=training_record,

@@ -69,14 +69,14 @@ def gate(measured: Sequence[Measured], limits: GateLimits, objects: Mapping[str,
     return GateResult(passed=not refused, checks=tuple(checks), refused=refused)
 
 
-def likely_cause(refused: Mapping[str, str]) -> str:
-    """What a person should try next about refused variants."""
-    failed = " ".join(refused.values())
-    if any(REFERENCE in path for path in refused):
-        return "the weights themselves are weak: train longer, or look at the data: mien train data check"
-    if "confidence_shift" in failed and "map50_95_loss" not in failed:
-        return "scales are too wide for the scores: try --method entropy or percentile"
-    return "try another --method, more --calibration-images that look like the field, or leave the precision out"
+def measured_line(one: Measured) -> str:
+    """What was measured of a file, as one line of a table for a terminal or a log."""
+    accuracy = one.accuracy
+    shift = "—" if accuracy.confidence_shift is None else f"{accuracy.confidence_shift:+.4f}"
+    return (
+        f"{one.path:<20} mAP50 {accuracy.map50:.3f}  mAP50-95 {accuracy.map50_95:.3f}  confidence shift {shift}  "
+        f"changed images {accuracy.changed_images} of {accuracy.images}  reference {one.reference_agreement:.2f}"
+    )
 
 
 def _checks(one: Measured, reference: Measured, limits: GateLimits, objects: Mapping[str, int]) -> list[GateCheck]:

@@ -18,13 +18,19 @@ from optimize.evaluate.coco import Truth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Judged:
-    """An image in the model's input, with its truth."""
+class Framed:
+    """A picture in the model's input."""
 
-    path: Path
     frame: npt.NDArray[np.uint8]
     """``uint8[height, width, 3]``, letterboxed."""
     geometry: Geometry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Judged(Framed):
+    """An image in the model's input, with its truth."""
+
+    path: Path
     truth: Truth
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+import onnx
 
 from edge.vision.reference import write_reference
 from mien.console import SILENT, Progress
@@ -26,22 +29,26 @@ from mien.release import (
 )
 from optimize.bundle.provenance import provenance
 from optimize.bundle.staging import check_target, entry, staged, write_manifest
-from optimize.calibration.images import FEWEST, CalibrationSet, calibration_set
+from optimize.calibration.images import FEWEST, HELD_OUT, CalibrationSet, calibration_set
+from optimize.calibration.thresholds import METHODS
+from optimize.diagnose import Evidence, distance, likely_causes
+from optimize.evaluate.fidelity import Witness
 from optimize.evaluate.judge import Judge, Judgement
 from optimize.evaluate.run import validation_images
-from optimize.gate import GateLimits, Measured, likely_cause
+from optimize.gate import GateLimits, Measured, measured_line
 from optimize.graph.export import GraphSpec, export_fp32, graph_spec
+from optimize.graph.structure import quantised_decode_nodes
 from optimize.graph.weights import Weights, check_labels, open_weights
 from optimize.images import Judged
+from optimize.int8 import Workshop, compare_methods, open_workshop
 from optimize.machine import latency_conditions
 from optimize.quantize.interface import Quantizer
 from optimize.report.write import write_report
+from optimize.sensitivity import Study, ladder, study
 from optimize.variants import (
     FP16_FRAMES,
     FP32,
-    Attempt,
     Made,
-    int8_attempts,
     make_fp16,
     make_int8,
     quantizer_called,
@@ -71,8 +78,10 @@ class Order:
     imgsz: str | None = None
     top_k: int = 100
     quantizer: str = "onnxruntime"
-    method: str | None = None
-    """The quantiser's default, and others when the gate refuses it, unless given."""
+    methods: tuple[str, ...] = tuple(METHODS)
+    """Ways of finding INT8 scales; the truest to FP32 is taken."""
+    sensitivity: bool = False
+    """Measure every layer alone even when the gate takes INT8 as it is."""
     calibration_images: int = 128
     seed: int = 0
     training_record: Path | None = None
@@ -98,9 +107,18 @@ class _Source:
     spec: GraphSpec
     outputs: OutputSpec
     quantizer: Quantizer
-    attempts: tuple[Attempt, ...]
     provenance: Provenance
     images: tuple[Judged, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Others:
+    """What was made besides FP32."""
+
+    made: tuple[Made, ...] = ()
+    frames: CalibrationSet | None = None
+    calibration: Calibration | None = None
+    study: Study | None = None
 
 
 @dataclass(slots=True)
@@ -130,20 +148,21 @@ def optimize(order: Order, progress: Progress = SILENT) -> Result:
             export_fp32(source.weights, source.spec, folder / FP32, progress=progress)
         with clock.step("evaluate"):
             judge.look(_FP32, progress=progress)
-        others, calibration = _make_others(order, source, folder, judge, progress, clock)
-        _stop_at_gate(judge.judgement(), keep_passing=order.keep_passing)
+        _stop_at_weak_weights(judge, folder, progress)
+        others = _make_others(order, source, folder, judge, progress, clock)
+        if not order.keep_passing:
+            _stop_at_gate(judge, folder, source, others.frames)
         with clock.step("latency"):
             judge.measure_latency(progress=progress)
         judgement = judge.judgement()
         with clock.step("report"):
-            manifest = _pack(order, source, (_FP32, *others), judgement, calibration, folder)
+            manifest = _pack(order, source, others, judgement, folder)
     return Result(manifest=manifest, measured=judgement.measured, seconds=clock.seconds)
 
 
 def _read(order: Order, progress: Progress) -> _Source:
     release = check_target(order.out, order.name, order.version)
     quantizer = quantizer_called(order.quantizer)
-    attempts = int8_attempts(quantizer, order.method)
     dataset = read_dataset(order.data)
     dataset.split("val")
     weights = open_weights(order.weights)
@@ -156,7 +175,6 @@ def _read(order: Order, progress: Progress) -> _Source:
         spec=spec,
         outputs=OutputSpec(top_k=spec.top_k),
         quantizer=quantizer,
-        attempts=attempts,
         provenance=provenance(
             weights_sha256=weights.sha256,
             data_sha256=hash_of(dataset, ("train", "val")),
@@ -168,10 +186,10 @@ def _read(order: Order, progress: Progress) -> _Source:
 
 def _make_others(
     order: Order, source: _Source, folder: Path, judge: Judge, progress: Progress, clock: _Clock
-) -> tuple[Sequence[Made], Calibration | None]:
+) -> _Others:
     """FP16 and INT8, as far as they were asked for, each looked at."""
     if order.precisions == ("fp32",):
-        return (), None
+        return _Others()
     int8 = "int8" in order.precisions
     made: list[Made] = []
     with clock.step("calibration images"):
@@ -180,6 +198,7 @@ def _make_others(
             source.spec,
             count=order.calibration_images if int8 else FP16_FRAMES,
             fewest=FEWEST if int8 else 1,
+            held_out=HELD_OUT if int8 else 0,
             seed=order.seed,
             progress=progress,
         )
@@ -188,57 +207,110 @@ def _make_others(
             made.append(make_fp16(folder, chosen.frames[:FP16_FRAMES], progress=progress))
             judge.look(made[-1], progress=progress)
     if not int8:
-        return made, None
+        return _Others(made=tuple(made), frames=chosen)
     with clock.step("int8"):
-        quantised, attempt = _first_that_passes(source, folder, chosen, judge, progress)
-    return (*made, *quantised), _calibration(source, chosen, attempt)
-
-
-def _first_that_passes(
-    source: _Source, folder: Path, chosen: CalibrationSet, judge: Judge, progress: Progress
-) -> tuple[Sequence[Made], Attempt]:
-    """Try the ways to INT8 in turn until the gate takes one; the last one stays when it takes none."""
-    for attempt in source.attempts:
-        made = make_int8(folder, chosen.frames, source.quantizer, attempt, progress=progress)
-        for one in made:
-            judge.look(one, progress=progress)
-        if not {one.path for one in made} & set(judge.judgement().gate.refused):
-            break
-    return made, attempt
-
-
-def _calibration(source: _Source, chosen: CalibrationSet, attempt: Attempt) -> Calibration:
-    return Calibration.model_validate(
-        {
-            "method": attempt.method,
-            "quantizer": source.quantizer.name,
-            "images": len(chosen.frames),
-            "data_sha256": chosen.sha256,
-            "first_layer_float": attempt.first_layer_float,
-            "attempts": source.attempts.index(attempt) + 1,
-        }
+        quantised = _make_int8(order, source, folder, chosen, judge, progress)
+    return _Others(
+        made=(*made, *quantised.made), frames=chosen, calibration=quantised.calibration, study=quantised.study
     )
 
 
-def _stop_at_gate(judgement: Judgement, *, keep_passing: bool) -> None:
-    refused = judgement.gate.refused
-    if refused and (FP32 in refused or not keep_passing):
-        raise GateError(
-            "the gate refuses to let this release out",
-            found="\n".join(f"{path}: {reasons}" for path, reasons in refused.items()),
-            wanted="every precision that was asked for within the limits",
-            remedy=f"{likely_cause(refused)}; --keep-passing packs the others",
-        )
+def _make_int8(
+    order: Order, source: _Source, folder: Path, chosen: CalibrationSet, judge: Judge, progress: Progress
+) -> _Others:
+    """Take the truest method; where the gate refuses it, return the most sensitive layers to float until it holds."""
+    quantizer = source.quantizer
+    shop = open_workshop(folder / FP32, quantizer, chosen.frames, progress)
+    witness = Witness(
+        folder / FP32, chosen.unseen, source.outputs, class_count=len(source.dataset.names), progress=progress
+    )
+    compared = compare_methods(shop, witness, order.methods, quantizer.name, progress)
+    method = compared[0].method
+    scales = shop.scales(method)
+    floats: tuple[str, ...] = ()
+    studied: Study | None = None
+    made = _look_at_int8(folder, shop, quantizer, scales, floats, judge, progress)
+    if order.sensitivity or _is_refused(judge, made):
+        studied = study(shop, method, witness, progress)
+        for count in ladder(len(shop.layers)):
+            if not _is_refused(judge, made):
+                break
+            floats = studied.worst(count)
+            made = _look_at_int8(folder, shop, quantizer, scales, floats, judge, progress)
+    calibration = Calibration(
+        method=method,
+        quantizer=quantizer.name,
+        images=len(chosen.frames),
+        data_sha256=chosen.sha256,
+        samples=chosen.samples,
+        compared=compared,
+        float_layers=floats,
+    )
+    return _Others(made=made, frames=chosen, calibration=calibration, study=studied)
 
 
-def _pack(
-    order: Order,
-    source: _Source,
-    made: Sequence[Made],
-    judgement: Judgement,
-    calibration: Calibration | None,
+def _look_at_int8(
     folder: Path,
-) -> Manifest:
+    shop: Workshop,
+    quantizer: Quantizer,
+    scales: Mapping[str, float],
+    floats: Collection[str],
+    judge: Judge,
+    progress: Progress,
+) -> tuple[Made, ...]:
+    made = make_int8(folder, shop, quantizer, scales, floats)
+    for one in made:
+        judge.look(one, progress=progress)
+    return made
+
+
+def _is_refused(judge: Judge, made: Sequence[Made]) -> bool:
+    return bool({one.path for one in made} & set(judge.judgement().gate.refused))
+
+
+def _stop_at_weak_weights(judge: Judge, folder: Path, progress: Progress) -> None:
+    """End before anything slow is done for weights that FP32 itself does not carry through the gate."""
+    refused = judge.judgement().gate.refused
+    if FP32 not in refused:
+        return
+    gain = judge.gain_with_channels_swapped(folder / FP32, progress=progress)
+    raise _refusal(judge, Evidence(refused=refused, swapped_gain=gain))
+
+
+def _stop_at_gate(judge: Judge, folder: Path, source: _Source, chosen: CalibrationSet | None) -> None:
+    refused = judge.judgement().gate.refused
+    if refused:
+        raise _refusal(judge, _evidence(refused, folder, source, chosen))
+
+
+def _evidence(refused: Mapping[str, str], folder: Path, source: _Source, chosen: CalibrationSet | None) -> Evidence:
+    graphs = [onnx.load(folder / path).graph for path in refused]
+    if chosen is None:
+        return Evidence(refused=refused)
+    labels = source.dataset.names
+    shown = {index for image in source.images for index in image.truth.classes.tolist()}
+    return Evidence(
+        refused=refused,
+        quantised_head=tuple(dict.fromkeys(name for graph in graphs for name in quantised_decode_nodes(graph))),
+        brightness_distance=distance(
+            chosen.frames.mean(axis=(1, 2, 3)), np.array([image.frame.mean() for image in source.images])
+        ),
+        missing_classes=tuple(labels[index] for index in sorted(shown - chosen.classes)),
+    )
+
+
+def _refusal(judge: Judge, evidence: Evidence) -> GateError:
+    table = "\n".join(measured_line(one) for one in judge.judgement().measured)
+    reasons = "\n".join(f"{path}: {why}" for path, why in evidence.refused.items())
+    return GateError(
+        "the gate refuses to let this release out",
+        found=f"{reasons}\n{table}",
+        wanted="every precision that was asked for within the limits",
+        remedy="; ".join(likely_causes(evidence)) + "; --keep-passing packs the others",
+    )
+
+
+def _pack(order: Order, source: _Source, others: _Others, judgement: Judgement, folder: Path) -> Manifest:
     conditions = latency_conditions()
     write_reference(folder / REFERENCE, judgement.reference)
     manifest = Manifest(
@@ -247,8 +319,8 @@ def _pack(
         labels=source.dataset.names,
         input=InputSpec(width=source.spec.width, height=source.spec.height),
         outputs=source.outputs,
-        variants=_variants(made, judgement, folder, conditions),
-        calibration=calibration,
+        variants=_variants((_FP32, *others.made), judgement, folder, conditions),
+        calibration=others.calibration,
         provenance=source.provenance,
         gate=judgement.gate,
         intended_use=order.intended_use,
@@ -262,6 +334,7 @@ def _pack(
         images=source.images,
         found=judgement.found,
         latency_on=conditions,
+        study=others.study,
     )
     manifest = manifest.model_copy(update={"files": tuple(entry(folder, path) for path in (REFERENCE, *written))})
     write_manifest(folder, manifest)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from mien.console import SILENT, Progress
 from mien.errors import ConfigError
+from mien.files import write_bytes
 from mien.release import Precision, Runtime
-from optimize.graph.structure import attention_nodes, decode_nodes, output_convolutions
-from optimize.quantize.interface import Quantizer, chosen_method
+from optimize.calibration.thresholds import METHODS
+from optimize.int8 import Workshop
+from optimize.quantize.interface import Quantizer
+from optimize.quantize.twin import write_twin
 
 FP32, FP16, INT8, INT8_CPU = "model.fp32.onnx", "model.fp16.onnx", "model.int8.onnx", "model.int8.cpu.onnx"
 FP16_FRAMES = 8
@@ -67,31 +69,22 @@ def quantizer_called(name: str) -> Quantizer:
     raise ConfigError("no such quantiser", found=name, wanted=", ".join(QUANTIZERS))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One way to INT8."""
-
-    method: str
-    first_layer_float: bool = False
-    """The first convolution sees pixels of 0 … 255; it is small, and sensitive."""
-
-
-def int8_attempts(quantizer: Quantizer, method: str | None) -> tuple[Attempt, ...]:
-    """The ways to try until one passes the gate: the fastest first, then such that lose less.
-
-    Args:
-        quantizer: whose methods are tried.
-        method: only this one, when it is given.
+def parse_methods(text: str | None) -> tuple[str, ...]:
+    """Read ``percentile,mse``; all methods when nothing is given.
 
     Raises:
-        ConfigError: the quantiser knows no such method.
+        ConfigError: an unknown method; names the valid ones.
     """
-    first = chosen_method(quantizer, method)
-    others = () if method else tuple(name for name in quantizer.methods if name != first)
-    return (
-        Attempt(method=first),
-        *(Attempt(method=name, first_layer_float=True) for name in (first, *others)),
-    )
+    wanted = [part.strip().lower() for part in text.split(",") if part.strip()] if text is not None else list(METHODS)
+    unknown = [name for name in wanted if name not in METHODS]
+    if unknown or not wanted:
+        raise ConfigError(
+            "INT8 scales cannot be found that way",
+            found=", ".join(unknown) or "no method",
+            wanted=f"one or more of {', '.join(METHODS)}",
+            remedy="name them with --method, or leave it out to compare all",
+        )
+    return tuple(dict.fromkeys(wanted))
 
 
 def make_fp16(folder: Path, frames: npt.NDArray[np.uint8], *, progress: Progress = SILENT) -> Made:
@@ -103,30 +96,20 @@ def make_fp16(folder: Path, frames: npt.NDArray[np.uint8], *, progress: Progress
 
 
 def make_int8(
-    folder: Path,
-    frames: npt.NDArray[np.uint8],
-    quantizer: Quantizer,
-    attempt: Attempt,
-    *,
-    progress: Progress = SILENT,
-) -> Sequence[Made]:
+    folder: Path, shop: Workshop, quantizer: Quantizer, scales: Mapping[str, float], floats: Collection[str]
+) -> tuple[Made, ...]:
     """Write the INT8 graph for TensorRT and, where the quantiser's placement allows it, its twin for the CPU.
 
-    The nodes that choose and decode boxes, the convolutions right before them, and attention stay in floating point.
+    Args:
+        folder: of the bundle in the making.
+        shop: placement and scales' origin.
+        quantizer: whose placement it is.
+        scales: the threshold of every quantised tensor.
+        floats: layers that stay in floating point.
     """
-    graph = onnx.load(folder / FP32).graph
-    keep = {*decode_nodes(graph), *output_convolutions(graph), *attention_nodes(graph)}
-    if attempt.first_layer_float:
-        keep.add(next(node.name for node in graph.node if node.op_type == "Conv"))
-    quantizer.quantize(
-        folder / FP32, folder / INT8, frames=frames, method=attempt.method, keep_float=sorted(keep), progress=progress
-    )
-    if quantizer.name != "onnxruntime":
-        return (Made(path=INT8, precision="int8", runtimes=("tensorrt",)),)
-    from optimize.quantize.twin import write_twin
-
-    write_twin(folder / INT8, folder / INT8_CPU)
-    return (
-        Made(path=INT8, precision="int8", runtimes=("tensorrt",)),
-        Made(path=INT8_CPU, precision="int8", runtimes=("onnxruntime",)),
-    )
+    write_bytes(folder / INT8, shop.graph(scales, floats).SerializeToString())
+    made = [Made(path=INT8, precision="int8", runtimes=("tensorrt",))]
+    if quantizer.for_cpu:
+        write_twin(folder / INT8, folder / INT8_CPU)
+        made.append(Made(path=INT8_CPU, precision="int8", runtimes=("onnxruntime",)))
+    return tuple(made)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,31 +15,62 @@ from mien.console import SILENT, Progress
 from mien.dataset import Dataset, Sample
 from mien.errors import DataError
 from mien.files import sha256_of
+from mien.release import CalibrationSample
 from optimize.calibration.select import Candidate, choose
 from optimize.graph.export import GraphSpec
 from optimize.images import classes_of, read_image
 
 FEWEST = 32
-_LOOKED_AT = 8
+_LOOKED_AT = 4
 """So many times more images than wanted are looked at for their brightness."""
+HELD_OUT = 64
+"""Frames to compare ways to INT8 on."""
+_FEWEST_HELD_OUT = 8
 _FLAT = 2.0
 """A frame whose pixels differ by less than this standard deviation shows nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CalibrationSet:
-    """Frames to find scales with."""
+    """Frames of the training split: some to find scales with, others to compare ways to INT8 on."""
 
     frames: npt.NDArray[np.uint8]
     """``uint8[n, height, width, 3]``, letterboxed."""
+    samples: tuple[CalibrationSample, ...]
+    """The chosen images by name and content, in the order of the frames."""
     sha256: str
     """Of the chosen images' names and contents."""
+    held_out: npt.NDArray[np.uint8]
+    """``uint8[m, height, width, 3]``: frames that no scale was found with; none when the split is too small."""
+    classes: frozenset[int]
+    """Classes that the frames show."""
+
+    @property
+    def unseen(self) -> npt.NDArray[np.uint8]:
+        """The held-out frames, or the frames themselves where too few could be held out."""
+        return self.held_out if len(self.held_out) else self.frames
 
 
 def calibration_set(
-    dataset: Dataset, spec: GraphSpec, *, count: int, seed: int, fewest: int = FEWEST, progress: Progress = SILENT
+    dataset: Dataset,
+    spec: GraphSpec,
+    *,
+    count: int,
+    seed: int,
+    fewest: int = FEWEST,
+    held_out: int = 0,
+    progress: Progress = SILENT,
 ) -> CalibrationSet:
     """Choose and read calibration images from the training split alone.
+
+    Args:
+        dataset: its validation split is never touched.
+        spec: of the model's input.
+        count: frames to find scales with.
+        seed: the same seed chooses the same images.
+        fewest: fewer than these are refused.
+        held_out: further frames to compare on, as far as the split has some.
+        progress: told about each image that is read.
 
     Raises:
         DataError: too few images, one cannot be decoded, or nearly all are blank.
@@ -52,19 +84,40 @@ def calibration_set(
             remedy="raise --calibration-images or add training images, or leave int8 out of --precision",
         )
     pool = _pool(samples, count, seed)
-    letterbox = Letterbox(spec.width, spec.height)
-    frames = np.empty((len(pool), spec.height, spec.width, 3), np.uint8)
-    progress.start("calibration images", len(pool))
-    for place, sample in enumerate(pool):
-        letterbox.apply(read_image(sample.image), frames[place])
-        progress.advance()
+    frames = _letterboxed(pool, spec, progress)
     _refuse_blank(frames)
     known = classes_of(pool, len(dataset.names))
     candidates = [
         Candidate(classes=classes, brightness=float(frame.mean())) for classes, frame in zip(known, frames, strict=True)
     ]
     chosen = choose(candidates, count, seed=seed)
-    return CalibrationSet(frames=frames[chosen], sha256=_hash([pool[index] for index in chosen]))
+    rest = sorted(set(range(len(pool))) - set(chosen))
+    compared = [rest[index] for index in choose([candidates[index] for index in rest], held_out, seed=seed)]
+    listed = tuple(
+        CalibrationSample(name=pool[index].image.name, sha256=sha256_of(pool[index].image)) for index in chosen
+    )
+    return CalibrationSet(
+        frames=frames[chosen],
+        samples=listed,
+        sha256=hash_of_samples(listed),
+        held_out=frames[compared if len(compared) >= _FEWEST_HELD_OUT else []],
+        classes=frozenset().union(*(known[index] for index in chosen)),
+    )
+
+
+def hash_of_samples(samples: Iterable[CalibrationSample]) -> str:
+    """One SHA-256 over names and contents: ``name sha256`` and a line feed for each."""
+    return hashlib.sha256("".join(f"{one.name} {one.sha256}\n" for one in samples).encode()).hexdigest()
+
+
+def _letterboxed(pool: Sequence[Sample], spec: GraphSpec, progress: Progress) -> npt.NDArray[np.uint8]:
+    letterbox = Letterbox(spec.width, spec.height)
+    frames = np.empty((len(pool), spec.height, spec.width, 3), np.uint8)
+    progress.start("calibration images", len(pool))
+    for place, sample in enumerate(pool):
+        letterbox.apply(read_image(sample.image), frames[place])
+        progress.advance()
+    return frames
 
 
 def _pool(samples: tuple[Sample, ...], count: int, seed: int) -> list[Sample]:
@@ -84,10 +137,3 @@ def _refuse_blank(frames: npt.NDArray[np.uint8]) -> None:
             wanted="images like those the device will see",
             remedy="look at the training split: mien train data check",
         )
-
-
-def _hash(samples: list[Sample]) -> str:
-    digest = hashlib.sha256()
-    for sample in samples:
-        digest.update(f"{sample.image.name} {sha256_of(sample.image)}\n".encode())
-    return digest.hexdigest()

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
+from edge.engine.chooser import open_engine
 from edge.engine.interface import Engine
 from edge.vision.decode import decode
 from edge.vision.detections import Detections
@@ -14,7 +19,7 @@ from mien.console import SILENT, Progress
 from mien.dataset import Dataset
 from mien.release import OutputSpec
 from optimize.graph.export import GraphSpec
-from optimize.images import Judged, judged
+from optimize.images import Framed, Judged, judged
 
 EVALUATION_THRESHOLD = 0.001
 """Everything above this score is judged; precision curves need the weak detections too."""
@@ -39,16 +44,47 @@ def validation_images(dataset: Dataset, spec: GraphSpec, *, progress: Progress =
 
 
 def detect(
-    engine: Engine, images: Sequence[Judged], outputs: OutputSpec, *, name: str, progress: Progress = SILENT
+    engines: Sequence[Engine],
+    frames: Sequence[Framed],
+    outputs: OutputSpec,
+    *,
+    name: str,
+    progress: Progress = SILENT,
 ) -> list[Detections]:
-    """Every image's detections above :data:`EVALUATION_THRESHOLD`, in its own pixels."""
+    """Every image's detections above :data:`EVALUATION_THRESHOLD`, in its own pixels.
+
+    Args:
+        engines: of one file; each works through its share of the images in a thread of its own.
+        frames: what to look at.
+        outputs: thresholds of use, of which the overlap counts here.
+        name: of the file, to be shown.
+        progress: told about each image.
+    """
     everything = outputs.model_copy(update={"score_threshold": EVALUATION_THRESHOLD})
-    progress.start(f"judge {name}", len(images))
-    found: list[Detections] = []
-    for image in images:
-        found.append(decode(engine.infer(image.frame[None]), everything, image.geometry))
-        progress.advance()
-    return found
+    progress.start(f"judge {name}", len(frames))
+
+    def share(first: int) -> list[Detections]:
+        found: list[Detections] = []
+        for one in frames[first :: len(engines)]:
+            found.append(decode(engines[first].infer(one.frame[None]), everything, one.geometry))
+            progress.advance()
+        return found
+
+    with ThreadPoolExecutor(len(engines)) as pool:
+        shares = list(pool.map(share, range(len(engines))))
+    return [shares[index % len(engines)][index // len(engines)] for index in range(len(frames))]
+
+
+@contextmanager
+def engines_of(path: Path) -> Iterator[list[Engine]]:
+    """The engine of a file once for each core, closed at the end."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(open_engine(path, "onnxruntime")) for _ in range(workers())]
+
+
+def workers() -> int:
+    """So many engines work side by side: one for each core that this process may use."""
+    return max(1, len(os.sched_getaffinity(0)))
 
 
 def latencies_ms(

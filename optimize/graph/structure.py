@@ -20,6 +20,13 @@ def output_convolutions(graph: onnx.GraphProto) -> tuple[str, ...]:
     return tuple(node.name for node in _until_convolution(graph)[1])
 
 
+def quantised_decode_nodes(graph: onnx.GraphProto) -> tuple[str, ...]:
+    """Names of the nodes that choose or decode boxes and read a dequantised number, in a graph with Q/DQ nodes."""
+    dequantised = {output for node in graph.node if node.op_type == "DequantizeLinear" for output in node.output}
+    decode, _ = _until_convolution(graph)
+    return tuple(node.name for node in decode if dequantised & set(node.input))
+
+
 def attention_nodes(graph: onnx.GraphProto) -> tuple[str, ...]:
     """Names of attention's own nodes: products of activations, their softmax and scaling by a constant.
 

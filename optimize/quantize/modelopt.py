@@ -1,4 +1,4 @@
-"""NVIDIA Model Optimizer: INT8 with its placement of Q/DQ for TensorRT, and FP16 by AutoCast."""
+"""NVIDIA Model Optimizer: where TensorRT wants INT8, and FP16 by AutoCast."""
 
 from __future__ import annotations
 
@@ -19,29 +19,27 @@ from mien.console import SILENT, Progress
 from mien.files import write_bytes
 from optimize.graph.metadata import metadata_of, set_metadata, with_precision
 from optimize.quantize.interface import QuantizeError
+from optimize.quantize.placement import Placement, placement_of
 
 _ERRORS = (ValueError, TypeError, RuntimeError, LookupError, AttributeError, OSError)
-_METHODS = ("entropy", "max")
 
 
 class ModelOptQuantizer:
     """``modelopt.onnx.quantization.quantize`` on the CPU."""
 
     name = "modelopt"
-    methods = _METHODS
+    for_cpu = False
 
-    def quantize(
+    def place(
         self,
         model: Path,
-        out: Path,
         *,
         frames: npt.NDArray[np.uint8],
-        method: str,
         keep_float: Collection[str],
         progress: Progress = SILENT,
-    ) -> Path:
+    ) -> Placement:
         """See :class:`optimize.quantize.interface.Quantizer`."""
-        progress.start(f"calibrate ({method}, Model Optimizer)", None)
+        progress.start("place INT8 (Model Optimizer)", 1)
         with tempfile.TemporaryDirectory(prefix="mien-quantize-") as folder, _quiet():
             from modelopt.onnx.quantization import quantize
 
@@ -52,7 +50,7 @@ class ModelOptQuantizer:
                     output_path=str(draft),
                     quantize_mode="int8",
                     calibration_data=frames,
-                    calibration_method=method,
+                    calibration_method="max",
                     calibration_eps=["cpu"],
                     nodes_to_exclude=[re.escape(name) for name in keep_float],
                     high_precision_dtype="fp32",
@@ -61,10 +59,9 @@ class ModelOptQuantizer:
                 )
             except _ERRORS as error:
                 raise QuantizeError(f"Model Optimizer could not quantise {model}", found=str(error)[:300]) from error
-            made = onnx.load(draft)
-        set_metadata(made, with_precision(metadata_of(onnx.load(model, load_external_data=False)), "int8"))
-        write_bytes(out, made.SerializeToString())
-        return out
+            placement = placement_of(onnx.load(draft).graph, onnx.load(model).graph)
+        progress.advance()
+        return placement
 
 
 def write_fp16(model: Path, out: Path, *, frames: npt.NDArray[np.uint8], progress: Progress = SILENT) -> Path:

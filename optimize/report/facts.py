@@ -12,6 +12,7 @@ from edge.vision.detections import Detections
 from mien.release import Calibration, GateResult, Provenance
 from optimize.evaluate.coco import Truth
 from optimize.gate import Measured
+from optimize.sensitivity import Study
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,6 +38,8 @@ class ReportFacts:
     objects: Mapping[str, int]
     gate: GateResult
     latency_on: str
+    study: Study | None
+    """The sensitivity analysis, where one was made."""
     calibration: Calibration | None
     provenance: Provenance
     intended_use: str

@@ -10,6 +10,8 @@ from string import Template
 from optimize.report import plots
 from optimize.report.facts import ReportFacts
 
+_MOST_LAYERS = 15
+
 
 def report_page(facts: ReportFacts) -> str:
     """The whole page as HTML."""
@@ -25,6 +27,8 @@ def report_page(facts: ReportFacts) -> str:
         per_class=plots.per_class(facts.measured, facts.labels),
         confidences=plots.confidences(facts.scores),
         gate=_gate(facts),
+        methods=_methods(facts),
+        sensitivity=_sensitivity(facts),
         worst=_worst(facts),
         provenance=_provenance(facts),
     )
@@ -56,12 +60,43 @@ def _gate(facts: ReportFacts) -> str:
     return _table(("file", "check", "value", "limit", ""), rows)
 
 
+def _methods(facts: ReportFacts) -> str:
+    used = facts.calibration
+    if used is None or not used.compared:
+        return "<p>No INT8 was asked for.</p>"
+    rows = [
+        (
+            f"{one.method} ({one.quantizer})",
+            f"{one.map50_95:.4f}",
+            _signed(one.confidence_shift),
+            f"{one.changed_images} of {one.images}",
+            "taken" if one.method == used.method else "",
+        )
+        for one in used.compared
+    ]
+    return _table(("method", "mAP50-95 against FP32's detections", "confidence shift", "changed images", ""), rows)
+
+
+def _sensitivity(facts: ReportFacts) -> str:
+    if facts.study is None:
+        return "<p>Not measured: the gate took INT8 with every layer quantised. --sensitivity measures it anyway.</p>"
+    kept = len(facts.calibration.float_layers) if facts.calibration else 0
+    rows = [
+        (one.layer, f"{1 - one.map50_95:.4f}", _signed(one.confidence_shift), "float" if place < kept else "INT8")
+        for place, one in enumerate(facts.study.layers[:_MOST_LAYERS])
+    ]
+    head = ("layer, quantised alone", "mAP50-95 lost", "confidence shift", "in the bundle")
+    return f"<figure>{plots.sensitivity(facts.study, kept)}</figure><div class=scroll>{_table(head, rows)}</div>"
+
+
 def _worst(facts: ReportFacts) -> str:
+    reference = facts.measured[0].path
     cells = [
-        f'<figure><img alt="" src="{plots.picture(shown, path)}"><figcaption>{escape(shown.title)}<br>{escape(path)}'
-        "</figcaption></figure>"
+        f'<figure><img alt="" src="{plots.picture(shown, reference, path)}"><figcaption>{escape(shown.title)}<br>'
+        f"{escape(path)}</figcaption></figure>"
         for shown in facts.worst
         for path in shown.found
+        if path != reference
     ]
     return "".join(cells) or "<p>No image's findings changed.</p>"
 

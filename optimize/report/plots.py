@@ -16,10 +16,12 @@ from matplotlib.figure import Figure
 from edge.vision.detections import Detections
 from optimize.gate import Measured
 from optimize.report.facts import Shown
+from optimize.sensitivity import Study
 
 _COLOURS = ("#33658a", "#f6ae2d", "#86bbd8", "#c8553d", "#588157", "#6d597a")
 _TRUTH = (90, 190, 90)  # blue, green, red
 _FOUND = (40, 120, 245)
+_REFERENCE = (200, 110, 40)
 _SMALLEST_SIDE = 240
 
 
@@ -68,24 +70,50 @@ def confidences(scores: Mapping[str, npt.NDArray[np.float32]]) -> str:
     return _svg(figure)
 
 
-def picture(shown: Shown, path: str) -> str:
-    """An image with its truth (green) and one variant's findings (orange), as a PNG data address."""
+def sensitivity(study: Study, kept: int) -> str:
+    """Precision and size over the number of layers that stay in floating point; ``kept`` of them do in the bundle."""
+    figure, axes = _figure(6.4, 3.2)
+    counts = [point.float_layers for point in study.curve]
+    axes.plot(counts, [point.map50_95 for point in study.curve], marker="o", color=_COLOURS[0])
+    axes.axvline(kept, color=_COLOURS[4], linestyle=":", label=f"in the bundle: {kept}")
+    axes.set_xlabel("layers in floating point, the most sensitive first")
+    axes.set_ylabel("mAP50-95 against FP32's detections", color=_COLOURS[0])
+    sizes = axes.twinx()
+    sizes.plot(counts, [point.size_bytes / 1e6 for point in study.curve], marker="s", color=_COLOURS[3], alpha=0.7)
+    sizes.set_ylabel("size, MB", color=_COLOURS[3])
+    sizes.set_ylim(bottom=0)
+    sizes.spines[["top"]].set_visible(False)
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    return _svg(figure)
+
+
+def picture(shown: Shown, reference: str, path: str) -> str:
+    """An image with its truth (green), FP32's findings (blue) and a variant's (orange), as a data address."""
     scale = max(1.0, _SMALLEST_SIDE / min(shown.image.shape[:2]))
     canvas: Any = cv2.resize(shown.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
     for box in shown.truth.boxes * scale:
         _box(canvas, box, _TRUTH, "")
-    found = shown.found.get(path, Detections.empty())
-    for box, score in zip(found.boxes * scale, found.scores, strict=True):
-        _box(canvas, box, _FOUND, f"{score:.2f}")
+    for name, colour, below in ((reference, _REFERENCE, True), (path, _FOUND, False)):
+        found = shown.found.get(name, Detections.empty())
+        for box, score in zip(found.boxes * scale, found.scores, strict=True):
+            _box(canvas, box, colour, f"{score:.2f}", below=below)
     _, content = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, 85])
     return "data:image/jpeg;base64," + base64.b64encode(content.tobytes()).decode()
 
 
-def _box(canvas: Any, box: npt.NDArray[np.float32], colour: tuple[int, int, int], text: str) -> None:  # noqa: ANN401
+def _box(
+    canvas: Any,  # noqa: ANN401 - pixels
+    box: npt.NDArray[np.float32],
+    colour: tuple[int, int, int],
+    text: str,
+    *,
+    below: bool = False,
+) -> None:
     left, top, right, bottom = (round(float(side)) for side in box)
     cv2.rectangle(canvas, (left, top), (right, bottom), colour, 1, cv2.LINE_AA)
     if text:
-        cv2.putText(canvas, text, (left + 2, max(10, top + 11)), cv2.FONT_HERSHEY_SIMPLEX, 0.35, colour, 1, cv2.LINE_AA)
+        line = min(canvas.shape[0] - 3, bottom - 3) if below else max(10, top + 11)
+        cv2.putText(canvas, text, (left + 2, line), cv2.FONT_HERSHEY_SIMPLEX, 0.35, colour, 1, cv2.LINE_AA)
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Any]:

@@ -14,6 +14,7 @@ from optimize.gate import Measured
 from optimize.images import Judged, read_image
 from optimize.report.card import model_card
 from optimize.report.facts import ReportFacts, Shown
+from optimize.sensitivity import Study
 
 CARD, PAGE = "model_card.md", "report.html"
 _MOST_WORST = 4
@@ -28,6 +29,7 @@ def write_report(
     images: Sequence[Judged],
     found: Mapping[str, Sequence[Detections]],
     latency_on: str,
+    study: Study | None,
 ) -> tuple[str, ...]:
     """Write both.
 
@@ -44,6 +46,7 @@ def write_report(
         objects=objects,
         gate=manifest.gate,
         latency_on=latency_on,
+        study=study,
         calibration=manifest.calibration,
         provenance=manifest.provenance,
         intended_use=manifest.intended_use,

@@ -141,7 +141,7 @@ def test_gate_refuses_and_leaves_nothing(tmp_path, weights, data):
         (("--imgsz", "100"), ExitCode.CONFIG, "image size"),
         (("--version", "one"), ExitCode.BUNDLE, "release"),
         (("--precision", "int8"), ExitCode.CONFIG, "precisions"),
-        (("--method", "mse"), ExitCode.CONFIG, "method"),
+        (("--method", "magic"), ExitCode.CONFIG, "scales"),
         (("--training-record", "/dev/null"), ExitCode.CONFIG, "training record"),
     ],
 )

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from mien.dataset import read_dataset
 from mien.errors import DataError
-from optimize.calibration.images import calibration_set
+from mien.files import sha256_of
+from optimize.calibration.images import calibration_set, hash_of_samples
 from optimize.calibration.select import Candidate, choose
 from optimize.graph.export import GraphSpec
 
@@ -37,6 +38,10 @@ def write_data(tmp_path):
         return read_dataset(tmp_path)
 
     return write
+
+
+def tmp_file(dataset, name):
+    return next(sample.image for sample in dataset.split("train") if sample.image.name == name)
 
 
 def noise(index):
@@ -73,6 +78,27 @@ def test_set_is_letterboxed_and_named_by_its_content(write_data):
     assert first.frames.shape == (32, 32, 32, 3)
     assert first.sha256 == second.sha256
     assert first.sha256 != calibration_set(dataset, SPEC, count=33, seed=0).sha256
+
+
+def test_list_and_hash_belong_together(write_data):
+    """The list names each frame's image and content, and the hash is that of the list."""
+    dataset = write_data(40, noise)
+    chosen = calibration_set(dataset, SPEC, count=32, seed=0)
+    assert len(chosen.samples) == len(chosen.frames) == 32
+    assert hash_of_samples(chosen.samples) == chosen.sha256
+    assert sha256_of(tmp_file(dataset, chosen.samples[3].name)) == chosen.samples[3].sha256
+
+
+def test_frames_to_compare_on_are_others(write_data):
+    """No frame that a scale is found with is held out, and too few are not held out at all."""
+    dataset = write_data(48, noise)
+    chosen = calibration_set(dataset, SPEC, count=32, seed=0, held_out=64)
+    assert len(chosen.held_out) == 16
+    seen = {frame.tobytes() for frame in chosen.frames}
+    assert not seen & {frame.tobytes() for frame in chosen.unseen}
+    alone = calibration_set(dataset, SPEC, count=44, seed=0, held_out=64)
+    assert len(alone.held_out) == 0
+    assert alone.unseen is alone.frames
 
 
 @pytest.mark.parametrize(("images", "asked"), [(31, 128), (40, 31)])

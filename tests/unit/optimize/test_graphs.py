@@ -8,8 +8,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from optimize.bundle.drill import damage
 from optimize.graph.metadata import metadata_of, set_metadata, with_precision
-from optimize.graph.structure import attention_nodes, decode_nodes, name_all, output_convolutions
-from optimize.quantize.onnxruntime_qdq import frames_at_once
+from optimize.graph.structure import (
+    attention_nodes,
+    decode_nodes,
+    name_all,
+    output_convolutions,
+    quantised_decode_nodes,
+)
 from optimize.quantize.twin import shift_activations, write_twin
 
 DICE = np.random.default_rng(0)
@@ -79,6 +84,21 @@ def test_decode_is_what_follows_the_last_convolutions():
 def test_output_convolutions_are_the_last_ones():
     """Both heads' last convolutions, not the body's."""
     assert set(output_convolutions(two_heads().graph)) == {"boxes", "classes"}
+
+
+def test_quantised_head_is_seen():
+    """A node that decodes and reads a dequantised number is named; a quantised body is not."""
+    model = two_heads()
+    constants = [
+        numpy_helper.from_array(np.asarray(value), name) for name, value in (("s", np.float32(1)), ("z", np.int8(0)))
+    ]
+    model.graph.initializer.extend(constants)
+    pair = [helper.make_node("QuantizeLinear", ["raw", "s", "z"], ["q8"], name="Q")]
+    pair.append(helper.make_node("DequantizeLinear", ["q8", "s", "z"], ["d8"], name="DQ"))
+    assert quantised_decode_nodes(model.graph) == ()
+    model.graph.node[4].input[0] = "d8"
+    model.graph.node.extend(pair)
+    assert quantised_decode_nodes(model.graph) == ("dfl",)
 
 
 def test_attention_is_found_by_what_it_does():
@@ -171,11 +191,3 @@ def test_metadata_is_replaced_whole():
     set_metadata(model, {"old": "1"})
     set_metadata(model, with_precision({"mien.labels": "happy\nsad"}, "int8"))
     assert metadata_of(model) == {"mien.labels": "happy\nsad", "mien.precision": "int8"}
-
-
-@pytest.mark.parametrize(
-    ("count", "memory", "wanted"), [(96, 1000, 96), (96, 10, 8), (97, 10, 1), (100, 35, 25), (64, 0, 1)]
-)
-def test_portions_of_frames_are_equal(count, memory, wanted):
-    """The largest portion that fits and divides the count."""
-    assert frames_at_once(count, 1, memory) == wanted

@@ -12,10 +12,8 @@ from optimize.bundle.provenance import read_record
 from optimize.bundle.staging import check_target, staged
 from optimize.graph.export import graph_spec
 from optimize.graph.weights import check_labels, open_weights
-from optimize.quantize.interface import chosen_method
-from optimize.quantize.onnxruntime_qdq import OnnxRuntimeQuantizer
 from optimize.torch_runtime import greedy_nms
-from optimize.variants import int8_attempts, parse_precisions, quantizer_called
+from optimize.variants import parse_methods, parse_precisions, quantizer_called
 from tests.fakes.tiny_bundle import make_bundle
 
 
@@ -79,31 +77,22 @@ def test_impossible_precisions(text):
         parse_precisions(text)
 
 
-def test_quantiser_and_method_are_checked():
-    """Unknown names are refused with the known ones; no method means the quantiser's default."""
+def test_quantiser_and_methods_are_checked():
+    """Unknown names are refused with the known ones."""
     with pytest.raises(ConfigError) as caught:
         quantizer_called("magic")
     assert "modelopt" in caught.value.wanted
     with pytest.raises(ConfigError) as caught:
-        chosen_method(OnnxRuntimeQuantizer(), "mse")
-    assert "percentile" in caught.value.wanted
-    assert chosen_method(OnnxRuntimeQuantizer(), None) == "percentile"
+        parse_methods("mse,magic")
+    assert (caught.value.found, "percentile" in caught.value.wanted) == ("magic", True)
+    with pytest.raises(ConfigError, match="scales"):
+        parse_methods(" ,")
 
 
-def test_int8_is_tried_in_several_ways():
-    """The fastest way first; then the first layer stays float, and other methods are tried."""
-    ways = int8_attempts(OnnxRuntimeQuantizer(), None)
-    assert [(way.method, way.first_layer_float) for way in ways] == [
-        ("percentile", False),
-        ("percentile", True),
-        ("entropy", True),
-        ("max", True),
-    ]
-
-
-def test_method_that_was_asked_for_is_not_swapped():
-    """With --method only that method is tried."""
-    assert {way.method for way in int8_attempts(OnnxRuntimeQuantizer(), "max")} == {"max"}
+def test_methods_that_were_asked_for_are_not_swapped():
+    """All methods without a wish, and with one only what was wished, in that order."""
+    assert parse_methods(None) == ("percentile", "mse", "entropy", "max")
+    assert parse_methods("MSE, max,mse") == ("mse", "max")
 
 
 def test_existing_bundle_is_never_overwritten(tmp_path):

@@ -1,0 +1,94 @@
+"""How true a quantised graph stays to FP32 on frames without labels: FP32's detections are the truth.
+
+This chooses between ways to INT8 without looking at the validation images, which only the gate may do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.vision.detections import Detections
+from edge.vision.letterbox import Geometry
+from mien.console import SILENT, Progress
+from mien.release import OutputSpec
+from optimize.evaluate.coco import Truth, mean_average_precision
+from optimize.evaluate.compare import above, compare
+from optimize.evaluate.run import detect, engines_of
+from optimize.images import Framed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fidelity:
+    """A graph held against FP32."""
+
+    map50_95: float
+    """Of the graph's detections, with FP32's above the threshold of use as the truth; 1 for FP32 itself."""
+    confidence_shift: float | None
+    """Mean difference of the scores of detections that both show; ``None`` when they share none."""
+    changed_images: int
+
+    @property
+    def loss(self) -> float:
+        """What is lost, for ranking: of the precision, then of the confidence."""
+        return (1 - self.map50_95) + abs(1.0 if self.confidence_shift is None else self.confidence_shift)
+
+
+class Witness:
+    """FP32's findings on a few frames, against which other graphs are held.
+
+    Args:
+        model: the FP32 graph.
+        frames: ``uint8[n, height, width, 3]``, letterboxed.
+        outputs: the thresholds of use.
+        class_count: of the model.
+        progress: told about each frame.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        frames: npt.NDArray[np.uint8],
+        outputs: OutputSpec,
+        *,
+        class_count: int,
+        progress: Progress = SILENT,
+    ) -> None:
+        geometry = Geometry.identity(frames.shape[2], frames.shape[1])
+        self._frames = [Framed(frame=frame, geometry=geometry) for frame in frames]
+        self._outputs = outputs
+        self._class_count = class_count
+        self._wanted = [above(one, outputs.score_threshold) for one in self._look(model, progress)]
+        self._truths = [Truth(boxes=one.boxes, classes=one.classes) for one in self._wanted]
+
+    @property
+    def frames(self) -> int:
+        """So many frames were looked at."""
+        return len(self._frames)
+
+    @property
+    def objects(self) -> int:
+        """So many detections FP32 shows on them; without any, nothing can be compared."""
+        return sum(len(one) for one in self._wanted)
+
+    def judge(self, graph: Path, progress: Progress = SILENT) -> Fidelity:
+        """Hold a graph file against FP32.
+
+        Raises:
+            EngineError: the file does not load or run.
+        """
+        found = self._look(graph, progress)
+        used = [above(one, self._outputs.score_threshold) for one in found]
+        difference = compare(self._wanted, used)
+        return Fidelity(
+            map50_95=mean_average_precision(found, self._truths, self._class_count).map50_95,
+            confidence_shift=difference.confidence_shift,
+            changed_images=difference.changed_images,
+        )
+
+    def _look(self, graph: Path, progress: Progress) -> list[Detections]:
+        with engines_of(graph) as engines:
+            return detect(engines, self._frames, self._outputs, name=graph.name, progress=progress)
