@@ -1,4 +1,4 @@
-"""``mien optimize``: run, export, inspect, check, pack, drill."""
+"""``mien optimize``: run, export, inspect, check, pack, drill; the other commands stand in ``optimize.cli_*``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import Any
 
 import typer
 
+from optimize import cli_steps
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Compile, calibrate, measure and pack a release.")
+for part in (cli_steps,):
+    part.add_to(app)
 
 JSON = typer.Option(False, "--json", help="Print one JSON document instead of a table.")
 WEIGHTS = typer.Option(..., help="A YOLOv8 or YOLO11 detector (.pt).")

@@ -87,6 +87,23 @@ def parse_methods(text: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(wanted))
 
 
+def parse_method(text: str) -> str:
+    """Read one method.
+
+    Raises:
+        ConfigError: none or several, or an unknown one; names the valid ones.
+    """
+    methods = parse_methods(text)
+    if len(methods) > 1:
+        raise ConfigError(
+            "one graph has one set of scales",
+            found=text,
+            wanted=f"one of {', '.join(METHODS)}",
+            remedy="compare them with: mien optimize calibrate",
+        )
+    return methods[0]
+
+
 def make_fp16(folder: Path, frames: npt.NDArray[np.uint8], *, progress: Progress = SILENT) -> Made:
     """Write the FP16 graph beside the FP32 graph."""
     from optimize.quantize.modelopt import write_fp16

@@ -7,6 +7,7 @@ scales are symmetric.
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mien.errors import DataError
+from mien.errors import DataError, ModelError
 from mien.files import replacing
 
 BINS = 2048
+_SHORTEST = 1e-9
+"""A reach below this would not survive single precision."""
 FORMAT = 1
 
 Counts = npt.NDArray[np.int64]
@@ -37,9 +40,20 @@ class Histogram:
     """The largest size that came, exactly."""
 
     def with_values(self, values: Values) -> Histogram:
-        """The same histogram with more values of the tensor, of any shape."""
+        """The same histogram with more values of the tensor, of any shape.
+
+        Raises:
+            ModelError: a value is not finite.
+        """
         sizes = np.abs(values, dtype=np.float32).ravel()
         largest = float(sizes.max(initial=0.0))
+        if not math.isfinite(largest):
+            raise ModelError(
+                "a tensor inside the graph holds numbers that are not finite",
+                found=str(largest),
+                wanted="finite activations on every calibration frame",
+                remedy="look at the weights: mien optimize export refuses such that are broken",
+            )
         counts, reach = widened(self.counts, self.reach, largest)
         if reach == 0:
             counts = counts.copy()
@@ -58,7 +72,7 @@ def widened(counts: Counts, reach: float, largest: float) -> tuple[Counts, float
     if largest <= reach:
         return counts, reach
     if reach == 0:
-        return counts, largest
+        return counts, max(largest, _SHORTEST)
     while reach < largest:
         merged = counts.reshape(-1, 2).sum(axis=1)
         counts = np.concatenate([merged, np.zeros(BINS - len(merged), np.int64)])

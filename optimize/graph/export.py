@@ -13,7 +13,7 @@ from edge.engine.interface import INPUT, OUTPUTS, PRECISION_KEY
 from mien.console import SILENT, Progress
 from mien.errors import ConfigError, InternalError
 from mien.files import write_bytes
-from optimize.graph.metadata import set_metadata
+from optimize.graph.metadata import LABELS_KEY, set_metadata
 from optimize.graph.structure import name_all
 from optimize.graph.weights import Weights
 
@@ -110,7 +110,7 @@ def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
 def _metadata(weights: Weights, spec: GraphSpec) -> dict[str, str]:
     return {
         PRECISION_KEY: "fp32",
-        "mien.labels": "\n".join(weights.names),
+        LABELS_KEY: "\n".join(weights.names),
         "mien.input": f"uint8 NHWC bgr letterboxed {spec.height}x{spec.width}",
         "mien.outputs": f"boxes xyxy, scores, classes; top {spec.top_k}",
         "mien.weights_sha256": weights.sha256,

@@ -7,6 +7,8 @@ import onnx
 from edge.engine.interface import PRECISION_KEY
 
 PRODUCER = "mien"
+LABELS_KEY = "mien.labels"
+"""Class names, one on each line, in the order of their numbers."""
 
 
 def set_metadata(model: onnx.ModelProto, values: dict[str, str]) -> None:

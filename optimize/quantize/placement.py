@@ -19,6 +19,8 @@ from optimize.calibration.thresholds import LEVELS
 
 _WEIGHT = 1
 """Index of a convolution's weights among its inputs."""
+_NOTHING = 1e-30
+"""A channel whose weights are all smaller has none."""
 _MOVES = frozenset({"MaxPool", "Resize"})
 """What comes out of these has the sizes of what went in."""
 
@@ -205,7 +207,7 @@ def quantised_weights(
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """Weights ``float32[channels, …]`` as INT8 with a scale for each output channel: its largest becomes 127."""
     largest = np.abs(weights).reshape(len(weights), -1).max(axis=1)
-    scales = (np.where(largest > 0, largest, 1) / LEVELS).astype(np.float32)
+    scales = (np.where(largest > _NOTHING, largest, 1) / LEVELS).astype(np.float32)
     shaped = scales.reshape(-1, *[1] * (weights.ndim - 1))
     return np.clip(np.round(weights / shaped), -LEVELS, LEVELS).astype(np.int8), scales
 
