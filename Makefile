@@ -1,6 +1,6 @@
 # `make demo` runs the main job, `make test` tests all of it; both set everything up first. `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix unit integration e2e lock clean
+.PHONY: help setup demo test check fix unit integration e2e bench-engine lock clean
 SHELL := /bin/sh
 PY := .venv/bin/python
 LOCK := pyproject.toml --universal --python-version 3.10 --no-header --no-annotate --no-emit-index-url --no-emit-package mien
@@ -41,6 +41,9 @@ integration: setup ## integration tests only
 e2e: setup ## the whole way once, small
 	$(PY) -m pytest tests/e2e -q
 
+bench-engine: setup ## measure TensorRT engines on this GPU; GRAPHS="bundle/model.fp16.onnx …"
+	@$(PY) bench/engine.py $(foreach graph,$(GRAPHS),--graph $(graph)) $(ARGS)
+
 fix: setup ## format and mend what ruff can mend
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
@@ -50,4 +53,4 @@ lock: ## resolve the pins again (needs uv)
 	uv pip compile $(LOCK) --extra edge --extra jetson -o requirements/device.txt
 
 clean: ## remove what runs left behind (keeps .venv)
-	rm -rf runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache

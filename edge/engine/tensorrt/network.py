@@ -43,10 +43,10 @@ def parsed(library: TensorRt, network: trt.INetworkDefinition, model: Path, cont
     parser = library.OnnxParser(network, log.logger)
     if parser.parse(content):
         return
-    faults = [parser.get_error(index).desc() for index in range(parser.num_errors)]
+    faults: list[trt.ParserError] = [parser.get_error(index) for index in range(parser.num_errors)]
     raise EngineError(
         f"TensorRT's parser refuses {model}",
-        found="; ".join(faults)[:600] or log.told(),
+        found="; ".join(fault.desc() for fault in faults)[:600] or log.told(),
         wanted="a portable graph of a release bundle",
         remedy="make it with 'mien optimize run'",
     )
