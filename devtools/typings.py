@@ -3,7 +3,8 @@
 They are no ordinary requirement. Their wheel depends on ``tensorrt`` itself, which cannot be installed from PyPI alone,
 and in ``site-packages`` they would make ``import tensorrt`` succeed with an empty package, so that whoever probes for
 TensorRT would believe that it is there. They are generated, and a few signatures are no Python (parameters called
-``in``): these are opened to any arguments.
+``in``): these are opened to any arguments. And they name a data type ``bool``, which hides Python's own: wherever the
+latter is meant, it is said.
 """
 
 from __future__ import annotations
@@ -35,8 +36,11 @@ def main() -> None:
 
 
 def mended(text: str) -> str:
-    """A stub in which every signature parses."""
-    lines = text.splitlines()
+    """A stub in which every signature parses, and ``bool`` in a signature is Python's."""
+    text = re.sub(r"(?<=-> )bool\b|(?<=: )bool\b", "builtins.bool", text)
+    lines = text.replace(
+        "from __future__ import annotations\n", "from __future__ import annotations\nimport builtins\n"
+    ).splitlines()
     for _ in range(_MOST_FAULTS):
         try:
             ast.parse("\n".join(lines))

@@ -103,7 +103,7 @@ def test_implicit_scales_where_they_still_exist(tmp_path, graphs):
         return
     record = read_record(built(folder / "model.fp32.onnx", tmp_path / "engine", calibration=calibration))
     assert (record.precision, record.implicit_int8) == ("int8", True)
-    assert (tmp_path / "scales").stat().st_size > 0
+    assert len(list((tmp_path / "scales").iterdir())) == 1
 
 
 def test_engine_of_another_version_never_reaches_tensorrt(tmp_path):

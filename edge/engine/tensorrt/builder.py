@@ -79,7 +79,7 @@ class TensorRtBuilder:
     Args:
         library: the TensorRT module; the installed one unless given.
         host: the machine that engines are for; this one, found through CUDA, unless given.
-        cuda: opens a CUDA binding, for the facts of this machine and for calibration.
+        cuda: opens a CUDA binding, for the facts of this machine and for calibration; the first found unless given.
         options: what is asked for.
 
     Raises:
@@ -91,13 +91,13 @@ class TensorRtBuilder:
         *,
         library: TensorRt | None = None,
         host: Host | None = None,
-        cuda: Callable[[], Cuda] = open_cuda,
+        cuda: Callable[[], Cuda] | None = None,
         options: BuildOptions | None = None,
     ) -> None:
         self._library = library or load_tensorrt()
         self._can = Capabilities.of(self._library)
         self._host = host
-        self._open_cuda = cuda
+        self._open_cuda = cuda or open_cuda
         self._options = options or BuildOptions()
         self._log = log_of(self._library)
 
@@ -160,7 +160,8 @@ class TensorRtBuilder:
         if options.calibration is not None and cuda is not None:
             check_calibration(options.calibration, network, explicit=types.explicit)
             batch = shape_of(network.get_input(0).shape)[0]
-            work.calibrator = calibrator_of(library, options.calibration, batch, cuda)
+            scales = options.calibration.file_for(content)
+            work.calibrator = calibrator_of(library, options.calibration, scales, batch, cuda)
         if options.dla_core is not None:
             check_dla(options.dla_core, builder.num_DLA_cores, self._precision(types))
         return work

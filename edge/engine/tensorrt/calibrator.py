@@ -5,6 +5,7 @@ The graph's own Q/DQ is the way everywhere else: it is measured before a device 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +36,14 @@ class Calibration:
     frames: npt.NDArray[np.uint8]
     """``uint8[n, height, width, 3]``, letterboxed."""
     cache: Path | None = None
-    """Where the scales are kept; scales that stand there are used instead of the frames."""
+    """Folder in which scales are kept, by graph and frames; those that stand there are used again."""
+
+    def file_for(self, graph: bytes) -> Path | None:
+        """Where a graph's scales stand. Other frames or another graph have another file: TensorRT would not notice."""
+        if self.cache is None:
+            return None
+        digest = hashlib.sha256(hashlib.sha256(graph).digest() + np.ascontiguousarray(self.frames).tobytes())
+        return self.cache / f"{digest.hexdigest()[:32]}.scales"
 
 
 def check_calibration(calibration: Calibration, network: trt.INetworkDefinition, *, explicit: bool) -> None:
@@ -72,7 +80,9 @@ def refuse_calibration(version: str) -> UnsupportedError:
     )
 
 
-def calibrator_of(library: TensorRt, calibration: Calibration, batch: int, cuda: Cuda) -> trt.IInt8EntropyCalibrator2:
+def calibrator_of(
+    library: TensorRt, calibration: Calibration, scales: Path | None, batch: int, cuda: Cuda
+) -> trt.IInt8EntropyCalibrator2:
     """TensorRT's calibrator over the frames. Only where there is the capability; ``cuda`` must outlive it."""
     size_bytes = batch * calibration.frames[0].nbytes
     address = cuda.allocate(size_bytes)
@@ -94,10 +104,10 @@ def calibrator_of(library: TensorRt, calibration: Calibration, batch: int, cuda:
             return [address]
 
         def read_calibration_cache(self) -> bytes | None:
-            return _kept(calibration.cache)
+            return _kept(scales)
 
         def write_calibration_cache(self, cache: Any) -> None:  # noqa: ANN401 - a buffer
-            _keep(calibration.cache, bytes(cache))
+            _keep(scales, bytes(cache))
 
     return cast("trt.IInt8EntropyCalibrator2", Frames())
 

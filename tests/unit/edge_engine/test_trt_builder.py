@@ -333,16 +333,20 @@ def test_implicit_scales_are_found_when_asked_for(tmp_path, generation):
     )
     assert (record.precision, record.implicit_int8, record.typing) == ("int8", True, "weak")
     assert cudas[-1].uploads == [FRAMES[:2].tobytes(), FRAMES[2:4].tobytes()]
-    assert (tmp_path / "scales").read_text() == "2 batches of 2"
+    assert [path.read_text() for path in (tmp_path / "scales").iterdir()] == ["2 batches of 2"]
     assert cudas[-1].closed
 
 
-def test_kept_scales_are_used(tmp_path):
-    """Scales from an earlier run are taken instead of the frames."""
-    (tmp_path / "scales").write_text("earlier")
-    calibration = Calibration(frames=FRAMES, cache=tmp_path / "scales")
-    asked, _ = build(tmp_path, FakeTensorRt(8), calibration=calibration)
-    assert asked["scales"] == "earlier"
+def test_kept_scales_are_for_one_graph_and_its_frames(tmp_path):
+    """The same graph and frames take up their scales; another graph or other frames find their own."""
+    folder = tmp_path / "scales"
+    build(tmp_path, FakeTensorRt(8), calibration=Calibration(frames=FRAMES, cache=folder))
+    (kept,) = folder.iterdir()
+    kept.write_text("kept")
+    same, _ = build(tmp_path, FakeTensorRt(8), calibration=Calibration(frames=FRAMES.copy(), cache=folder))
+    graph, _ = build(tmp_path, FakeTensorRt(8), "fp16", calibration=Calibration(frames=FRAMES, cache=folder))
+    frames, _ = build(tmp_path, FakeTensorRt(8), calibration=Calibration(frames=FRAMES[:3], cache=folder))
+    assert [asked["scales"] for asked in (same, graph, frames)] == ["kept", "5 batches of 1", "3 batches of 1"]
 
 
 def test_implicit_scales_are_refused_where_they_are_gone(tmp_path):
