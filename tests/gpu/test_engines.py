@@ -11,9 +11,9 @@ from edge.engine.tensorrt import BuildOptions, TensorRtBuilder, TensorRtEngine, 
 from edge.engine.tensorrt.calibrator import Calibration
 from edge.engine.tensorrt.capabilities import Capabilities
 from edge.engine.tensorrt.sidecar import read_record, write_record
-from edge.vision.letterbox import Letterbox
 from mien.errors import UnsupportedError
 from mien.files import sha256_of
+from tests.fakes.precisions import letterboxed, write_precisions
 from tests.fakes.tiny_bundle import bright_square, tiny_graph
 from tests.integration.optimize.conftest import lively
 
@@ -26,22 +26,11 @@ def graphs(tmp_path_factory):
     """FP32, FP16 and INT8 graphs of a YOLOv8n with random numbers, and frames from photographs."""
     from ultralytics.utils import ASSETS
 
-    from optimize.graph.export import export_fp32, graph_spec
-    from optimize.graph.weights import open_weights
-    from optimize.quantize.onnxruntime_qdq import OnnxRuntimeQuantizer
-    from optimize.variants import FP32, Attempt, make_fp16, make_int8
-
     folder = tmp_path_factory.mktemp("graphs")
-    opened = open_weights(lively("yolov8n.yaml", classes=3, path=folder / "w.pt", size=(SIDE, SIDE)))
-    export_fp32(opened, graph_spec(opened, str(SIDE), 100), folder / FP32)
-    frames = np.empty((32, SIDE, SIDE, 3), np.uint8)
     photographs = [cv2.imread(str(path)) for path in sorted(ASSETS.glob("*.jpg"))]
-    for place, frame in enumerate(frames):
-        photo = photographs[place % len(photographs)]
-        Letterbox(SIDE, SIDE).apply(np.ascontiguousarray(photo[place * 4 :, :: 1 if place % 4 < 2 else -1]), frame)
-    make_fp16(folder, frames[:4])
-    make_int8(folder, frames, OnnxRuntimeQuantizer(), Attempt(method="max"))
-    return folder, frames
+    frames = letterboxed(photographs, 32, SIDE)
+    weights = lively("yolov8n.yaml", classes=3, path=folder / "w.pt", size=(SIDE, SIDE))
+    return write_precisions(weights, folder, frames), frames
 
 
 def built(graph, out, **options):
@@ -69,8 +58,8 @@ def test_engine_finds_what_onnxruntime_finds(tmp_path):
 @pytest.mark.parametrize(("name", "close"), [("fp32", 0.01), ("fp16", 0.03), ("int8", 0.1)])
 def test_precisions_agree_with_onnxruntime(tmp_path, graphs, name, close):
     """The best scores of every frame are those of onnxruntime on the same graph, within the precision's reach."""
-    folder, frames = graphs
-    graph = folder / f"model.{name}.onnx"
+    paths, frames = graphs
+    graph = paths[name]
     path = built(graph, tmp_path / "engine")
     record = read_record(path)
     assert record.precision == name
@@ -84,7 +73,7 @@ def test_precisions_agree_with_onnxruntime(tmp_path, graphs, name, close):
 @pytest.mark.slow
 def test_second_build_takes_up_the_timings(tmp_path, graphs):
     """What the first build measured is there for the second."""
-    graph = graphs[0] / "model.fp16.onnx"
+    graph = graphs[0]["fp16"]
     uses = [
         read_record(built(graph, tmp_path / name, timing_cache=tmp_path / "timing")).timing_cache for name in ("a", "b")
     ]
@@ -95,13 +84,13 @@ def test_second_build_takes_up_the_timings(tmp_path, graphs):
 @pytest.mark.slow
 def test_implicit_scales_where_they_still_exist(tmp_path, graphs):
     """TensorRT before 11 finds scales from frames; later ones refuse."""
-    folder, frames = graphs
+    paths, frames = graphs
     calibration = Calibration(frames=frames, cache=tmp_path / "scales")
     if not Capabilities.of(load_tensorrt()).calibrators:
         with pytest.raises(UnsupportedError, match="no implicit INT8"):
-            built(folder / "model.fp32.onnx", tmp_path / "engine", calibration=calibration)
+            built(paths["fp32"], tmp_path / "engine", calibration=calibration)
         return
-    record = read_record(built(folder / "model.fp32.onnx", tmp_path / "engine", calibration=calibration))
+    record = read_record(built(paths["fp32"], tmp_path / "engine", calibration=calibration))
     assert (record.precision, record.implicit_int8) == ("int8", True)
     assert len(list((tmp_path / "scales").iterdir())) == 1
 
