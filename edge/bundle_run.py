@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from edge.camera.chooser import open_camera
 from edge.camera.interface import Camera
-from edge.engine.chooser import builder_for, open_engine
+from edge.engine.chooser import builder_for, is_whole, open_engine
 from edge.facts import read_facts
 from edge.pipeline.meter import FrameMeter, FrameTally
 from edge.pipeline.model import LoadedModel, Result
@@ -134,7 +134,7 @@ def engine_for(
         return model
     folder = cache_folder() / "engines" / facts.hardware_class().replace("/", "-")
     path = folder / f"{sha256_of(model)[:32]}.{choice.runtime}"
-    if path.is_file():
+    if is_whole(path, choice.runtime):
         return path
     folder.mkdir(parents=True, exist_ok=True)
     return builder_for(choice.runtime, cache_folder() / "timing").build(model, path, progress=progress)

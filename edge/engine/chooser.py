@@ -54,5 +54,12 @@ def builder_for(runtime: Runtime, timing_cache: Path | None = None) -> EngineBui
     raise _unknown(runtime)
 
 
+def is_whole(path: Path, runtime: Runtime) -> bool:
+    """Whether a built engine stands with everything that opening it needs: TensorRT's with its record."""
+    from edge.engine.tensorrt.sidecar import sidecar_of
+
+    return path.is_file() and (runtime != "tensorrt" or sidecar_of(path).is_file())
+
+
 def _unknown(runtime: str) -> UnsupportedError:
     return UnsupportedError("no such runtime", found=runtime, wanted="tensorrt or onnxruntime")

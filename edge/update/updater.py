@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from edge.engine.chooser import is_whole
 from edge.update.deployment import Deployment
 from edge.update.installer import Installer
 from edge.update.interface import REFUSED_CODES, Device, ReleaseSource, Reporter, UpdateCancelled, UpdateFault
@@ -297,11 +298,12 @@ class Updater:
         self._device.switched()
 
     def _for_this_machine(self, installed: Installed) -> Installed:
-        """The same release with an engine for the runtime that is installed now."""
+        """The same release with an engine for the runtime that is installed now, and with its record."""
         record, hardware_class = installed.record, self._device.facts().hardware_class()
-        if record.hardware_class == hardware_class or not record.built:
+        fits = record.hardware_class == hardware_class and is_whole(installed.engine_path, record.runtime)
+        if fits or not record.built:
             return installed
-        _log.info("the runtime changed; building the engine of %s again", installed.release)
+        _log.info("the engine of %s is not of this runtime, or has no record; building it again", installed.release)
         engine = self._device.build(installed.folder / record.variant, installed.folder / "engine", record.runtime)
         renewed = record.model_copy(
             update={
