@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -95,22 +94,25 @@ def _surface(version: str) -> dict[str, Any]:
         return json.loads((ROOT / "tests" / "fixtures" / "tensorrt-8.5.3.1.json").read_text())
     if sys.version_info[:2] > _NEWEST_PYTHON.get(version, (99, 0)):
         pytest.skip(f"NVIDIA made the bindings {version} for Python 3.11 and older")
-    paths = {"PYTHONPATH": str(_wheel(version)), "LD_LIBRARY_PATH": str(_stubs(version.partition(".")[0]))}
+    paths = {
+        "PYTHONPATH": str(wheel(version, WHEELS[version])),
+        "LD_LIBRARY_PATH": str(_stubs(version.partition(".")[0])),
+    }
     return _json([sys.executable, HERE / "surface.py", "tensorrt_bindings"], paths)
 
 
-def _wheel(version: str) -> Path:
+def wheel(version: str, *requirements: str) -> Path:
+    """A folder with these wheels, from PyPI once and then from the cache."""
     folder = CACHE / f"{version}-py{sys.version_info[0]}{sys.version_info[1]}"
-    if (folder / "tensorrt_bindings").is_dir():
+    if folder.is_dir():
         return folder
     fresh = folder.with_name(f"{folder.name}.{os.getpid()}")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
-    order = [*pip, "--no-deps", "--only-binary", ":all:", "--target", str(fresh), WHEELS[version]]
+    order = [*pip, "--no-deps", "--only-binary", ":all:", "--target", str(fresh), *requirements]
     done = subprocess.run(order, capture_output=True, text=True, check=False)
     if done.returncode and _NO_NETWORK.search(done.stderr):
         pytest.skip(f"the package registry does not answer: {done.stderr.strip().splitlines()[-1]}")
     assert done.returncode == 0, done.stderr[-2000:]
-    shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
     return folder
 

@@ -17,6 +17,7 @@ NEEDS_TORCH = {"optimize/graph/module.py"}  # defines a torch module; imported b
 PURE = [
     *("mien/lifecycle.py", "mien/release.py", "mien/topics.py", "mien/messages.py", "mien/demo/summary.py"),
     *("edge/update/probe.py", "edge/telemetry/window.py", "edge/vision/nms.py", "edge/vision/detections.py"),
+    *(f"edge/engine/tensorrt/{name}.py" for name in ("capabilities", "workspace", "inspector")),
     *(
         "fleet/rollouts/planner.py",
         "fleet/rollouts/analysis.py",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import tensorrt as trt
 
 _talk = logging.getLogger(__name__)
-_KEPT_MESSAGES = 20
+_KEPT_MESSAGES = 200
 _TOLD_MESSAGES = 3
 _LOGS: dict[int, tuple[TensorRt, Log]] = {}
 
