@@ -21,10 +21,18 @@ _MODULE = re.compile(r"p\d{4}-\d{4}")
 _COMPUTE_CAPABILITY = {"tegra234": "8.7", "tegra194": "7.2", "tegra186": "6.2", "tegra210": "5.3", "tegra264": "11.0"}
 """By system on chip; from NVIDIA's table of CUDA-capable Jetson modules."""
 _JETPACK = {
-    **{"39.2": "7.2", "38.4": "7.1", "38": "7", "36.5": "6.2", "36.4": "6.2", "36.4.0": "6.1", "36.3": "6.0"},
-    **{"36.2": "6.0", "35": "5", "32": "4"},
+    "39.2": "7.2",
+    "38.4": "7.1",
+    "38": "7",
+    "36.5": "6.2",
+    "36.4.0": "6.1",
+    "36.4": "6.2",
+    "36.3": "6.0",
+    "36.2": "6.0",
+    "35": "5",
+    "32": "4",
 }
-"""JetPack by L4T, longest matching start; point releases of JetPack share these. ``configs/jetpack.yaml`` has the rest."""
+"""JetPack by L4T, longest matching start; point releases of JetPack share these."""
 
 
 def read_facts() -> DeviceFacts:
