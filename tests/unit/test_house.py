@@ -24,6 +24,7 @@ PURE = [
         "fleet/rollouts/cohorts.py",
         "fleet/rollouts/states.py",
     ),
+    *("optimize/plan.py", "optimize/estimate.py", "optimize/outlook.py", "optimize/performance_page.py"),
 ]
 WORLD = {
     *("socket", "subprocess", "threading", "time", "os", "pathlib", "sqlite3", "random", "httpx", "paho", "fastapi"),
