@@ -7,10 +7,10 @@ from typing import Any
 
 import typer
 
-from optimize import cli_steps
+from optimize import cli_build, cli_plan, cli_steps
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Compile, calibrate, measure and pack a release.")
-for part in (cli_steps,):
+for part in (cli_steps, cli_build, cli_plan):
     part.add_to(app)
 
 JSON = typer.Option(False, "--json", help="Print one JSON document instead of a table.")

@@ -22,6 +22,7 @@ from optimize.evaluate.fidelity import Witness
 from optimize.evaluate.run import workers
 from optimize.graph.read import ExportedGraph, check_data, open_graph
 from optimize.int8 import Workshop, compare_methods, open_workshop, place, workshop
+from optimize.quantize.half import halve
 from optimize.quantize.interface import Quantizer
 from optimize.quantize.twin import shift_activations
 from optimize.sensitivity import Study, study
@@ -109,7 +110,7 @@ def quantise(
         quantizer: chooses the places.
         method: of finding scales.
         floats: layers that stay in floating point.
-        unsigned: write the CPU's lossless twin instead.
+        unsigned: write the CPU's twin instead: uint8 activations, and FP32 where the other is FP16.
         progress: told about each step.
 
     Raises:
@@ -123,6 +124,8 @@ def quantise(
     made = shop.graph(shop.scales(method), floats)
     if unsigned:
         shift_activations(made.graph)
+    else:
+        halve(made.graph)
     write_bytes(out, made.SerializeToString())
     return Quantised(path=out, layers=len(shop.layers) - len(floats), float_layers=tuple(floats))
 

@@ -9,6 +9,7 @@ from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from mien.console import SILENT, Progress
 from mien.errors import ConfigError
@@ -16,8 +17,9 @@ from mien.files import write_bytes
 from mien.release import Precision, Runtime
 from optimize.calibration.thresholds import METHODS
 from optimize.int8 import Workshop
+from optimize.quantize.half import halve
 from optimize.quantize.interface import Quantizer
-from optimize.quantize.twin import write_twin
+from optimize.quantize.twin import shift_activations
 
 FP32, FP16, INT8, INT8_CPU = "model.fp32.onnx", "model.fp16.onnx", "model.int8.onnx", "model.int8.cpu.onnx"
 FP16_FRAMES = 8
@@ -117,6 +119,8 @@ def make_int8(
 ) -> tuple[Made, ...]:
     """Write the INT8 graph for TensorRT and, where the quantiser's placement allows it, its twin for the CPU.
 
+    What is not INT8 calculates in FP16 in the one and in FP32 in the other; their scales are the same.
+
     Args:
         folder: of the bundle in the making.
         shop: placement and scales' origin.
@@ -124,9 +128,15 @@ def make_int8(
         scales: the threshold of every quantised tensor.
         floats: layers that stay in floating point.
     """
-    write_bytes(folder / INT8, shop.graph(scales, floats).SerializeToString())
+    graph = shop.graph(scales, floats)
+    if quantizer.for_cpu:
+        twin = onnx.ModelProto()
+        twin.CopyFrom(graph)
+        shift_activations(twin.graph)
+        write_bytes(folder / INT8_CPU, twin.SerializeToString())
+    halve(graph.graph)
+    write_bytes(folder / INT8, graph.SerializeToString())
     made = [Made(path=INT8, precision="int8", runtimes=("tensorrt",))]
     if quantizer.for_cpu:
-        write_twin(folder / INT8, folder / INT8_CPU)
         made.append(Made(path=INT8_CPU, precision="int8", runtimes=("onnxruntime",)))
     return tuple(made)

@@ -6,30 +6,11 @@ onnxruntime's CPU kernels for unsigned activations are several times as fast. We
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from mien.files import write_bytes
-from optimize.quantize.interface import QuantizeError
-
 _SHIFT = 128
-
-
-def write_twin(model: Path, out: Path) -> Path:
-    """Rewrite a signed Q/DQ graph into its unsigned twin.
-
-    Raises:
-        QuantizeError: the graph holds no signed activations.
-    """
-    graph = onnx.load(model)
-    shifted = shift_activations(graph.graph)
-    if not shifted:
-        raise QuantizeError(f"{model} has no signed quantised activations", wanted="an INT8 graph with explicit Q/DQ")
-    write_bytes(out, graph.SerializeToString())
-    return out
 
 
 def shift_activations(graph: onnx.GraphProto) -> int:

@@ -3,7 +3,6 @@
 import numpy as np
 import onnx
 import onnxruntime
-import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from optimize.bundle.drill import damage
@@ -15,7 +14,8 @@ from optimize.graph.structure import (
     output_convolutions,
     quantised_decode_nodes,
 )
-from optimize.quantize.twin import shift_activations, write_twin
+from optimize.quantize.half import halve
+from optimize.quantize.twin import shift_activations
 
 DICE = np.random.default_rng(0)
 
@@ -124,11 +124,11 @@ def test_nameless_nodes_get_unique_names():
     assert len({node.name for node in graph.node}) == len(graph.node)
 
 
-def test_twin_gives_the_same_numbers(tmp_path):
+def test_twin_gives_the_same_numbers():
     """Unsigned activations with a shifted zero point mean the same, to the last bit."""
-    model = quantised()
-    onnx.save(model, tmp_path / "int8.onnx")
-    twin = onnx.load(write_twin(tmp_path / "int8.onnx", tmp_path / "cpu.onnx"))
+    model, twin = quantised(), onnx.ModelProto()
+    twin.CopyFrom(model)
+    shift_activations(twin.graph)
     assert (answer(model, FRAME)[0] == answer(twin, FRAME)[0]).all()
 
 
@@ -141,11 +141,34 @@ def test_twin_shifts_activations_and_not_weights():
     assert kinds["w"] == kinds["wz"] == TensorProto.INT8
 
 
-def test_float_graph_has_no_twin(tmp_path):
-    """A graph without quantised activations is refused."""
-    onnx.save(two_heads(), tmp_path / "fp32.onnx")
-    with pytest.raises(Exception, match="no signed quantised activations"):
-        write_twin(tmp_path / "fp32.onnx", tmp_path / "cpu.onnx")
+def test_float_graph_has_no_twin():
+    """A graph without quantised activations is left as it is."""
+    assert shift_activations(two_heads().graph) == 0
+
+
+def test_float_convolutions_become_half_and_int8_ones_stay():
+    """Weights in FP16 between casts; the answer moves by no more than FP16 rounds, and outputs keep their type."""
+    wanted, model = answer(two_heads_again(), FRAME), two_heads_again()
+    assert set(halve(model.graph)) == {"first", "boxes", "classes"}
+    found = answer(model, FRAME)
+    assert {one.dtype for one in found} == {np.dtype(np.float32)}
+    assert 0 < max(np.abs(one - other).max() for one, other in zip(wanted, found, strict=True)) < 0.05
+    assert halve(quantised().graph) == ()
+
+
+def test_weights_that_fp16_cannot_hold_stay():
+    """A convolution with a weight beyond 65,504 keeps FP32."""
+    model = two_heads_again()
+    weights = numpy_helper.to_array(model.graph.initializer[0]).copy()
+    weights[0, 0, 0, 0] = 1e5
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights, "a"))
+    assert set(halve(model.graph)) == {"boxes", "classes"}
+
+
+def two_heads_again():
+    copy = onnx.ModelProto()
+    copy.CopyFrom(DAMAGED_OFTEN)
+    return copy
 
 
 def weights_of(model):
