@@ -26,7 +26,12 @@ def start_demo(out, *more, ports=None, **options):
     http, mqtt = ports or (free_port(), free_port())
     command = [sys.executable, "-m", "mien", "demo", "--profile", "small", "--out", str(out), *more]
     command += ["--http-port", str(http), "--mqtt-port", str(mqtt)]
-    return subprocess.Popen(command, cwd=ROOT, text=True, start_new_session=True, **options)
+    return subprocess.Popen(command, cwd=ROOT, text=True, start_new_session=True, preexec_fn=_hear_ctrl_c, **options)
+
+
+def _hear_ctrl_c():
+    """As a terminal's foreground job does: a shell's background job inherits SIGINT as ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def is_free(port):
