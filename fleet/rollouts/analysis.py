@@ -199,13 +199,20 @@ def _expected(name: str, reference: Reference, policy: AnalysisPolicy) -> tuple[
 
 def _mix(new: Sequence[Sample], reference: Reference, policy: AnalysisPolicy) -> MetricVerdict:
     """Judge the mix of expressions: it must be near to one of the references, for people change their mood too."""
-    mix, *others = (_summed(side) for side in (new, reference.stable, reference.before))
-    enough = [other for other in others if sum(other.values()) >= policy.min_detections]
-    limit = policy.max_expression_psi
-    if sum(mix.values()) < policy.min_detections or not enough:
+    mix, limit = _summed(new), policy.max_expression_psi
+    others = [(len(side), _summed(side)) for side in (reference.stable, reference.before)]
+    enough = [
+        other
+        for windows, other in others
+        if windows >= policy.min_windows and sum(other.values()) >= policy.min_detections
+    ]
+    if len(new) < policy.min_windows or sum(mix.values()) < policy.min_detections or not enough:
         outcome: Outcome = "inconclusive" if "expressions" in policy.required else "skipped"
-        most = max(sum(other.values()) for other in others)
-        told = f"{sum(mix.values())} detections against {most}, {policy.min_detections} of each wanted"
+        windows, other = max(others, key=lambda side: side[0])
+        told = (
+            f"{sum(mix.values())} detections in {len(new)} windows against {sum(other.values())} in {windows}, "
+            f"{policy.min_detections} in {policy.min_windows} of each wanted"
+        )
         return MetricVerdict(metric="expressions", outcome=outcome, reason=told, limit=limit)
     index = min(population_stability(mix, other) for other in enough)
     return MetricVerdict(

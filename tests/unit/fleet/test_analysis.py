@@ -123,6 +123,17 @@ def test_too_few_windows_are_no_pass():
     assert verdict.outcome == "inconclusive"
 
 
+def test_a_few_windows_of_another_scene_are_no_verdict():
+    """The first windows may show other people than those before; the mix waits for as many as every metric."""
+    other_scene = samples(3, expressions={"happy": 50, "sad": 0})
+    verdict = judge(other_scene, Reference(before=samples(), stable=samples()), POLICY)
+    assert verdict.outcome == "inconclusive"
+    assert outcome_of(verdict, "expressions") in {"skipped", "inconclusive"}
+    short_past = Reference(before=samples(3), stable=samples(3))
+    late = judge(samples(expressions={"happy": 50, "sad": 0}), short_past, POLICY)
+    assert outcome_of(late, "expressions") in {"skipped", "inconclusive"}
+
+
 def test_nobody_to_compare_with_is_no_pass():
     """Without a reference there is no verdict."""
     assert judge(samples(), Reference(), POLICY).outcome == "inconclusive"
