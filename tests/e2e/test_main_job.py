@@ -26,7 +26,8 @@ def start_demo(out, *more, ports=None, **options):
     http, mqtt = ports or (free_port(), free_port())
     command = [sys.executable, "-m", "mien", "demo", "--profile", "small", "--out", str(out), *more]
     command += ["--http-port", str(http), "--mqtt-port", str(mqtt)]
-    return subprocess.Popen(command, cwd=ROOT, text=True, start_new_session=True, preexec_fn=_hear_ctrl_c, **options)
+    options |= {"start_new_session": True, "preexec_fn": _hear_ctrl_c}
+    return subprocess.Popen(command, cwd=ROOT, text=True, **options)
 
 
 def _hear_ctrl_c():
