@@ -184,6 +184,15 @@ class Calibration(_Part):
     """Layers that went back to floating point because the gate asked for it, the most sensitive first."""
 
 
+class Target(_Part):
+    """The class of devices that a bundle was made for; any device may still take what fits it."""
+
+    name: str
+    jetpack: str
+    tensorrt: str
+    compute_capability: str
+
+
 class GateCheck(_Part):
     """One limit held against one measurement."""
 
@@ -226,6 +235,7 @@ class Manifest(_Part):
     variants: tuple[Variant, ...] = Field(min_length=1)
     files: tuple[FileEntry, ...] = ()
     calibration: Calibration | None = None
+    target: Target | None = None
     provenance: Provenance
     gate: GateResult
     intended_use: str

@@ -29,7 +29,9 @@ def run(
     name: str = typer.Option("faces", help="Name of the release."),
     version: str = typer.Option("1.0.0", help="Version of the release, major.minor.patch."),
     imgsz: str = IMGSZ,
-    precision: str = typer.Option("fp32,fp16,int8", help="Precisions to make; fp32 among them."),
+    target: str = typer.Option(None, help="A device class by name or file; what it lacks is refused. See 'targets'."),
+    jetpack: str = typer.Option(None, help="The JetPack of the target; its default unless given."),
+    precision: str = typer.Option(None, help="Precisions to make, fp32 among them; fp32,fp16,int8 unless given."),
     quantizer: str = typer.Option("onnxruntime", help="onnxruntime or modelopt."),
     method: str = METHOD,
     sensitivity: bool = typer.Option(False, "--sensitivity", help="Measure each layer's loss even if the gate passes."),
@@ -49,7 +51,11 @@ def run(
     from optimize.bundle.archive import write_archive
     from optimize.gate import GateLimits
     from optimize.run import Order, optimize
+    from optimize.target import aim
     from optimize.variants import parse_methods, parse_precisions
+
+    precisions = parse_precisions(precision or "fp32,fp16,int8")
+    aimed_at = aim(target, jetpack, precisions)
 
     order = Order(
         weights=weights,
@@ -59,7 +65,8 @@ def run(
         version=version,
         limits=read_settings(GateLimits, gate) if gate else GateLimits(),
         intended_use=intended_use,
-        precisions=parse_precisions(precision),
+        precisions=precisions,
+        target=aimed_at,
         imgsz=imgsz,
         top_k=top_k,
         quantizer=quantizer,

@@ -25,6 +25,7 @@ from mien.release import (
     Provenance,
     ReleaseRef,
     Requires,
+    Target,
     Variant,
 )
 from optimize.bundle.provenance import provenance
@@ -75,6 +76,7 @@ class Order:
     limits: GateLimits
     intended_use: str
     precisions: tuple[Precision, ...]
+    target: Target | None = None
     imgsz: str | None = None
     top_k: int = 100
     quantizer: str = "onnxruntime"
@@ -321,6 +323,7 @@ def _pack(order: Order, source: _Source, others: _Others, judgement: Judgement, 
         outputs=source.outputs,
         variants=_variants((_FP32, *others.made), judgement, folder, conditions),
         calibration=others.calibration,
+        target=order.target,
         provenance=source.provenance,
         gate=judgement.gate,
         intended_use=order.intended_use,

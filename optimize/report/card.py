@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from optimize.report.facts import ReportFacts
+from optimize.report.facts import ReportFacts, target_words
 
 
 def model_card(facts: ReportFacts) -> str:
@@ -66,7 +66,9 @@ def _origin(facts: ReportFacts) -> list[str]:
         f"- training run: {origin.training_run or 'not recorded'}",
         f"- data sha256 {origin.data_sha256}",
     ]
+    lines.append(f"- made for: {target_words(facts.target)}")
     if used:
         lines.append(f"- INT8 scales: {used.method}, {used.quantizer}, {used.images} training images")
+        lines.append(f"- layers that the gate sent back to floating point: {', '.join(used.float_layers) or 'none'}")
     lines += [f"- licence of {part}: {licence}" for part, licence in origin.licences.items()]
     return lines

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.vision.detections import Detections
-from mien.release import Calibration, GateResult, Provenance
+from mien.release import Calibration, GateResult, Provenance, Target
 from optimize.evaluate.coco import Truth
 from optimize.gate import Measured
 from optimize.sensitivity import Study
@@ -42,8 +42,16 @@ class ReportFacts:
     """The sensitivity analysis, where one was made."""
     calibration: Calibration | None
     provenance: Provenance
+    target: Target | None
     intended_use: str
     known_limits: Sequence[str]
     scores: Mapping[str, npt.NDArray[np.float32]]
     """Scores above the threshold of use, by variant path."""
     worst: Sequence[Shown]
+
+
+def target_words(target: Target | None) -> str:
+    """The class that a bundle was made for, in words."""
+    if target is None:
+        return "any device"
+    return f"{target.name} (JetPack {target.jetpack}, TensorRT {target.tensorrt}, compute {target.compute_capability})"

@@ -7,8 +7,9 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
+from mien.release import Calibration
 from optimize.report import plots
-from optimize.report.facts import ReportFacts
+from optimize.report.facts import ReportFacts, target_words
 
 _MOST_LAYERS = 15
 
@@ -112,6 +113,8 @@ def _provenance(facts: ReportFacts) -> str:
         ("data", f"sha256 {origin.data_sha256}; labelled validation objects: {_counts(facts)}"),
         ("commit", origin.git_commit or "not recorded"),
         ("calibration", _calibration(facts) if calibration else "none"),
+        ("layers in floating point", _float_layers(calibration)),
+        ("made for", target_words(facts.target)),
         ("tools", ", ".join(f"{tool} {version}" for tool, version in origin.tools.items())),
         ("licences", ", ".join(f"{part}: {licence}" for part, licence in origin.licences.items())),
     ]
@@ -121,6 +124,13 @@ def _provenance(facts: ReportFacts) -> str:
 def _calibration(facts: ReportFacts) -> str:
     used = facts.calibration
     return f"{used.method}, {used.quantizer}, {used.images} training images, sha256 {used.data_sha256}" if used else ""
+
+
+def _float_layers(calibration: Calibration | None) -> str:
+    """Of those that could have been INT8."""
+    if calibration is None:
+        return "all"
+    return ", ".join(calibration.float_layers) or "none of those that may be INT8"
 
 
 def _counts(facts: ReportFacts) -> str:

@@ -49,6 +49,7 @@ def write_report(
         study=study,
         calibration=manifest.calibration,
         provenance=manifest.provenance,
+        target=manifest.target,
         intended_use=manifest.intended_use,
         known_limits=manifest.known_limits,
         scores={path: np.concatenate([one.scores for one in many]) for path, many in found.items()},

@@ -1,8 +1,10 @@
 """The whole way through the command: weights and data to a bundle, and what becomes of bad input."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from mien.bundle import verify_bundle
 from mien.errors import ExitCode
 from mien.facts import DeviceFacts
 from mien.release import BuildEngine, choose_variant
+from optimize.calibration.images import hash_of_samples
 
 ROOT = Path(__file__).resolve().parents[3]
 WIDE = "max_map50_95_loss: 0.05\nmax_class_loss: 0.2\nmax_confidence_shift: 0.1\nmin_reference_agreement: 0.8\nmin_map50: 0.5\n"
@@ -73,6 +76,58 @@ def test_reference_shows_something(packed):
     frames = read_reference(packed[0] / "reference.npz")
     assert sum(len(frame.detections) for frame in frames) > 0
     assert {frame.frame.shape for frame in frames} == {(96, 96, 3)}
+
+
+def test_calibration_is_listed_and_methods_were_compared(packed):
+    """The manifest names every calibration image with its hash, and the methods that were tried, the one taken first."""
+    calibration = verify_bundle(packed[0]).calibration
+    assert len(calibration.samples) == 32
+    assert hash_of_samples(calibration.samples) == calibration.data_sha256
+    assert [one.method for one in calibration.compared] == [calibration.method] == ["max"]
+
+
+def test_sensitive_layers_return_to_floating_point_until_the_gate_holds(tmp_path, weights, data):
+    """A gate that INT8 fails with every layer quantised is met with fewer, and the report draws the curve."""
+    (tmp_path / "strict.yaml").write_text(WIDE.replace("max_confidence_shift: 0.1", "max_confidence_shift: 0.004"))
+    gate = ("--gate", tmp_path / "strict.yaml")
+    done = order(weights, data, tmp_path / "b", *gate, "--precision", "fp32,int8", "--target", "orin-nano-8gb")
+    assert done.returncode in {0, ExitCode.GATE}, done.stderr
+    if done.returncode:
+        pytest.skip("these weights hold no such gate with half of their layers in floating point")
+    manifest = verify_bundle(tmp_path / "b")
+    assert manifest.calibration.float_layers
+    assert all(abs(v.accuracy.confidence_shift) <= 0.004 for v in manifest.variants)
+    page = (tmp_path / "b" / "report.html").read_text()
+    assert page.count("<svg") == 4
+    assert manifest.calibration.float_layers[0] in page
+    assert manifest.target.name == "orin-nano-8gb"
+    assert "orin-nano-8gb" in (tmp_path / "b" / "model_card.md").read_text()
+
+
+def test_ctrl_c_leaves_nothing(tmp_path, weights, data):
+    """Interrupted while it quantises, the command answers 130 and no folder is left."""
+    command = [sys.executable, "-m", "mien", "optimize", "run", "--weights", weights, "--data", data]
+    options = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen([*map(str, command), "--out", str(tmp_path / "b")], cwd=ROOT, **options) as process:
+        while process.poll() is None and not list(tmp_path.glob(".b.*/model.fp32.onnx")):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_disk_is_told_and_leaves_nothing(tmp_path, weights):
+    """A graph that does not fit is not left there in part."""
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", small], check=False).returncode:
+        pytest.skip("mounting a small disk is not allowed here")
+    try:
+        done = mien("export", "--weights", weights, "--imgsz", "96", "--out", small / "m.onnx", "--json")
+        assert done.returncode == ExitCode.UNAVAILABLE, done.stderr
+        assert list(small.iterdir()) == []
+    finally:
+        subprocess.run(["umount", small], check=True)
 
 
 def test_report_stands_alone(packed):
@@ -142,6 +197,9 @@ def test_gate_refuses_and_leaves_nothing(tmp_path, weights, data):
         (("--version", "one"), ExitCode.BUNDLE, "release"),
         (("--precision", "int8"), ExitCode.CONFIG, "precisions"),
         (("--method", "magic"), ExitCode.CONFIG, "scales"),
+        (("--target", "orin-nano-8bg"), ExitCode.CONFIG, "did you mean orin-nano-8gb"),
+        (("--target", "orin-nano-8gb", "--jetpack", "7.1"), ExitCode.UNSUPPORTED, "does not run on"),
+        (("--jetpack", "6.2"), ExitCode.CONFIG, "belongs to a device class"),
         (("--training-record", "/dev/null"), ExitCode.CONFIG, "training record"),
     ],
 )

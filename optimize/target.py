@@ -1,0 +1,37 @@
+"""Which class of devices a bundle is made for, and whether that class can run what is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mien.devices import device_class, jetpack_for, jetpack_table
+from mien.errors import ConfigError
+from mien.release import Precision, Target
+from optimize.plan import make_plan
+
+
+def aim(name: str | None, jetpack: str | None, precisions: Sequence[Precision]) -> Target | None:
+    """Read a class, and hold the precisions against it and its JetPack. Nothing is swapped.
+
+    Args:
+        name: of the class, or the path of its file; ``None`` makes a bundle for any device.
+        jetpack: its default unless given.
+        precisions: asked for.
+
+    Raises:
+        ConfigError: no such class or JetPack (the nearest are named), or a JetPack without a class.
+        UnsupportedError: the class lacks a precision, or its TensorRT is too old.
+    """
+    if name is None:
+        if jetpack is not None:
+            raise ConfigError(
+                "a JetPack belongs to a device class",
+                found=f"--jetpack {jetpack}",
+                remedy="name the class with --target",
+            )
+        return None
+    device = device_class(name)
+    plan = make_plan(device, jetpack_for(device, jetpack, jetpack_table()), precisions=precisions)
+    return Target(
+        name=plan.target, jetpack=plan.jetpack, tensorrt=plan.tensorrt, compute_capability=plan.compute_capability
+    )
