@@ -30,14 +30,23 @@ def trade_off(measured: Sequence[Measured]) -> str:
     figure, axes = _figure(6.4, 3.6)
     largest = max(one.size_bytes for one in measured)
     for place, one in enumerate(measured):
-        area = 60 + 900 * one.size_bytes / largest
+        area = 40 + 500 * one.size_bytes / largest
         colour = _COLOURS[place % len(_COLOURS)]
         axes.scatter(one.latency_ms, one.accuracy.map50_95, s=area, color=colour, alpha=0.6, linewidths=0)
-        label = f"{_short(one.path)}\n{one.size_bytes / 1e6:.1f} MB"
-        axes.annotate(label, (one.latency_ms, one.accuracy.map50_95), fontsize=8, ha="center", va="center")
+        label = f"{_short(one.path)}, {one.size_bytes / 1e6:.1f} MB"
+        axes.annotate(
+            label,
+            (one.latency_ms, one.accuracy.map50_95),
+            xytext=(0, 26 if place % 2 == 0 else -26),
+            textcoords="offset points",
+            fontsize=8,
+            ha="center",
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8},
+        )
     axes.set_xlabel("median latency, ms (one thread, where it was packed)")
     axes.set_ylabel("mAP50-95")
-    axes.margins(0.25)
+    axes.margins(0.3, 0.45)
     return _svg(figure)
 
 

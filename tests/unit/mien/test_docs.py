@@ -1,5 +1,6 @@
 """The documents say what the code says."""
 
+import json
 import re
 from pathlib import Path
 
@@ -32,3 +33,12 @@ def test_links_inside_the_repository_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
     local = [link for link in links if not link.startswith(("http:", "https:", "mailto:"))]
     assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+def test_the_optimizers_page_prints_what_the_bench_measured():
+    """Each row of the page is a row of bench/results/optimize.json, and each row of the file is on the page."""
+    rows = json.loads((ROOT / "bench" / "results" / "optimize.json").read_text())
+    printed = [line for line in (ROOT / "docs" / "optimizer.md").read_text().splitlines() if "≤" in line or "≥" in line]
+    wanted = [f"| {row['figure']} | {row['value']:g} {row['unit']} | {row['target']} |" for row in rows]
+    assert printed == wanted
+    assert all(row["met"] or row["reason"] for row in rows)
