@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mien import __version__
+from mien.endings import end_in_order
 from mien.errors import ConfigError, ExitCode, MienError, UnavailableError, UnsupportedError
 
 _PARTS: dict[str, tuple[str, str, str]] = {
@@ -90,6 +91,7 @@ def _missing(name: str, extra: str, error: ModuleNotFoundError) -> UnsupportedEr
 def main() -> None:
     """Entry point of the console script."""
     command = typer.main.get_command(app)
+    end_in_order()
     try:
         result = command(standalone_mode=False)
         code = result if isinstance(result, int) else ExitCode.OK

@@ -6,7 +6,6 @@ the kernel ends a child whose parent was killed (prctl(2), PR_SET_PDEATHSIG).
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -16,12 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from mien.endings import end_with_parent
 from mien.errors import ExitCode, InternalError, MienError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_PR_SET_PDEATHSIG = 1
 _GRACE_S = 15.0
 
 
@@ -95,14 +94,10 @@ class Children:
             stderr=stderr,
             text=True,
             start_new_session=True,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 - the demo starts no threads
+            preexec_fn=end_with_parent,  # noqa: PLW1509 - the demo starts no threads
         )
         self._running.append(child)
         return child
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _parsed(text: str) -> dict[str, Any] | None:

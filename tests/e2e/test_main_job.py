@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+_MARK = "MIEN_TEST_DEMO"
 
 
 def free_port():
@@ -26,7 +27,7 @@ def start_demo(out, *more, ports=None, **options):
     http, mqtt = ports or (free_port(), free_port())
     command = [sys.executable, "-m", "mien", "demo", "--profile", "small", "--out", str(out), *more]
     command += ["--http-port", str(http), "--mqtt-port", str(mqtt)]
-    options |= {"start_new_session": True, "preexec_fn": _hear_ctrl_c}
+    options |= {"start_new_session": True, "preexec_fn": _hear_ctrl_c, "env": os.environ | {_MARK: str(out)}}
     return subprocess.Popen(command, cwd=ROOT, text=True, **options)
 
 
@@ -46,15 +47,16 @@ def is_free(port):
 
 
 def processes_of(folder):
-    """Processes whose command line names the demo's folder."""
+    """Processes that a demo of this folder started, and itself: they inherit its mark."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
+                inherited = (entry / "environ").read_bytes().split(b"\0")
                 line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:
                 continue
-            if str(folder) in line:
+            if f"{_MARK}={folder}".encode() in inherited and line:
                 found.append((entry.name, line))
     return found
 
@@ -152,13 +154,20 @@ def test_the_demos_secrets_are_for_their_owner_only(finished):
     assert not [token for token in tokens for text in texts if token in text]
 
 
-def test_ctrl_c_leaves_no_process_and_a_second_run_may_start(tmp_path):
-    """Interrupted in the middle, the demo ends its children, answers 130, and gives its folder free."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL], ids=lambda number: number.name)
+def test_an_interrupted_demo_leaves_no_process(tmp_path, number):
+    """Ctrl-C, a closed terminal, even a kill while it renders with several processes: all of them end."""
     demo = start_demo(tmp_path, "--once", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(600):
-        if len(processes_of(tmp_path)) >= 2:
-            break
-        time.sleep(0.1)
-    os.kill(demo.pid, signal.SIGINT)
-    assert demo.wait(60) == 130
+    wait_until(lambda: len(processes_of(tmp_path)) >= 4)
+    os.kill(demo.pid, number)
+    assert demo.wait(60) == (-signal.SIGKILL if number is signal.SIGKILL else 130)
+    wait_until(lambda: not processes_of(tmp_path))
     assert processes_of(tmp_path) == []
+
+
+def wait_until(happened):
+    """Give something half a minute to happen."""
+    for _ in range(300):
+        if happened():
+            return
+        time.sleep(0.1)

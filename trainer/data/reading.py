@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mien.console import SILENT, Progress
 from mien.dataset import Dataset, Sample, read_labels
+from mien.endings import end_with_parent
 from mien.files import sha256_of
 from trainer.data.check import ReadDataset, ReadImage
 from trainer.data.leakage import HASH_HEIGHT, HASH_WIDTH, dhash
@@ -84,7 +85,7 @@ def _read_all(jobs: list[tuple[str, Sample]], class_count: int) -> Iterator[Read
     if len(jobs) < _FEW:
         yield from map(read, jobs)
         return
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         yield from pool.map(read, jobs, chunksize=_CHUNK)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from mien.console import SILENT, Progress
 from mien.dataset import hash_of, read_dataset
+from mien.endings import end_with_parent
 from mien.errors import DataError
 from mien.expressions import EXPRESSIONS
 from mien.files import write_json, write_text
@@ -98,7 +99,8 @@ def _run(work: partial[None], jobs: list[tuple[str, int]], processes: int) -> It
     if processes == 1:
         yield from map(work, jobs)
         return
-    with ProcessPoolExecutor(processes or os.cpu_count(), mp_context=get_context("spawn")) as pool:
+    workers, context = processes or os.cpu_count(), get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
         yield from pool.map(work, jobs, chunksize=16)
 
 
