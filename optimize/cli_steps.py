@@ -83,7 +83,7 @@ def quantize(
     quantizer: str = QUANTIZER,
     method: str = typer.Option("percentile", help="percentile, mse, entropy or max."),
     keep_float: list[str] = typer.Option([], help="A layer that stays in floating point; may be given again."),
-    unsigned: bool = typer.Option(False, "--unsigned", help="Write the CPU's lossless twin (uint8 activations)."),
+    unsigned: bool = typer.Option(False, "--unsigned", help="Write the CPU's twin: same scales, uint8."),
     as_json: bool = JSON,
 ) -> None:
     """Write an INT8 graph with explicit Q/DQ; nothing is judged here, 'run' does that."""
