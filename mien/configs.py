@@ -43,7 +43,7 @@ def find_config(given: str, folder: Path, *, what: str, option: str) -> Path:
     raise ConfigError(
         f"there is no {what} '{given}'" + (f"; did you mean {' or '.join(alike)}?" if alike else ""),
         wanted=f"a YAML file, or one of {', '.join(known)}",
-        remedy=f"see {option}",
+        remedy=f"name one of these with {option}, or give the path of a YAML file",
     )
 
 

@@ -180,12 +180,14 @@ class Calibration(_Part):
     samples: tuple[CalibrationSample, ...] = ()
     compared: tuple[MethodResult, ...] = ()
     """The methods that were tried, best first."""
+    compared_on: Literal["held-out training images", "the calibration images"] = "held-out training images"
+    """The latter where the training split leaves too few others."""
     float_layers: tuple[str, ...] = ()
     """Layers that went back to floating point because the gate asked for it, the most sensitive first."""
 
 
 class Target(_Part):
-    """The class of devices that a bundle was made for; any device may still take what fits it."""
+    """The class of devices that a bundle was made for. It informs: what a device takes is decided by ``requires``."""
 
     name: str
     jetpack: str
@@ -209,6 +211,8 @@ class GateResult(_Part):
     passed: bool
     checks: tuple[GateCheck, ...]
     refused: dict[str, str] = {}
+    small_classes: tuple[str, ...] = ()
+    """Classes with too few labelled objects to be held against a limit of their own."""
 
 
 class Provenance(_Part):

@@ -16,7 +16,7 @@ for part in (cli_steps, cli_build, cli_plan):
 JSON = typer.Option(False, "--json", help="Print one JSON document instead of a table.")
 WEIGHTS = typer.Option(..., help="A YOLOv8 or YOLO11 detector (.pt).")
 _RUNTIMES = {"tensorrt": "TRT", "onnxruntime": "CPU"}
-TOP_K = typer.Option(100, min=1, help="Boxes that the graph gives, before non-maximum suppression.")
+TOP_K = typer.Option(None, help="Boxes that the graph gives, before non-maximum suppression; 100 unless given.")
 METHOD = typer.Option(None, help="How INT8 scales are found: some of percentile, mse, entropy, max; all unless given.")
 IMGSZ = typer.Option(None, help="N or HEIGHTxWIDTH in pixels; the training size unless given.")
 
@@ -29,14 +29,16 @@ def run(
     name: str = typer.Option("faces", help="Name of the release."),
     version: str = typer.Option("1.0.0", help="Version of the release, major.minor.patch."),
     imgsz: str = IMGSZ,
-    target: str = typer.Option(None, help="A device class by name or file; what it lacks is refused. See 'targets'."),
+    target: str = typer.Option(
+        None, help="A device class by name or file; what it lacks is refused. Image size stays --imgsz."
+    ),
     jetpack: str = typer.Option(None, help="The JetPack of the target; its default unless given."),
     precision: str = typer.Option(None, help="Precisions to make, fp32 among them; fp32,fp16,int8 unless given."),
     quantizer: str = typer.Option("onnxruntime", help="onnxruntime or modelopt."),
     method: str = METHOD,
     sensitivity: bool = typer.Option(False, "--sensitivity", help="Measure each layer's loss even if the gate passes."),
     calibration_images: int = typer.Option(128, help="Training images to find INT8 scales with."),
-    top_k: int = TOP_K,
+    top_k: int | None = TOP_K,
     gate: Path = typer.Option(None, help="Limits (YAML); those of configs/gates/default.yaml unless given."),
     training_record: Path = typer.Option(None, help="The run.json of the training."),
     intended_use: str = typer.Option("Not stated.", help="What the model is for; stands on its card."),
@@ -54,8 +56,9 @@ def run(
     from optimize.target import aim
     from optimize.variants import parse_methods, parse_precisions
 
-    precisions = parse_precisions(precision or "fp32,fp16,int8")
-    aimed_at = aim(target, jetpack, precisions)
+    wanted = precision or "fp32,fp16,int8"
+    aimed_at = aim(target, jetpack, [part.strip().lower() for part in wanted.split(",") if part.strip()])
+    precisions = parse_precisions(wanted)
 
     order = Order(
         weights=weights,
@@ -88,7 +91,7 @@ def export(
     weights: Path = WEIGHTS,
     out: Path = typer.Option(..., help="The graph (.onnx) to write."),
     imgsz: str = IMGSZ,
-    top_k: int = TOP_K,
+    top_k: int | None = TOP_K,
     as_json: bool = JSON,
 ) -> None:
     """Write the self-contained FP32 graph alone."""
@@ -200,7 +203,7 @@ def _show(bundle: Path, manifest: Any, *, as_json: bool, more: dict[str, Any] | 
             f"{row['map50']:.3f}",
             f"{row['map50_95']:.3f}",
             f"{row['size_bytes'] / 1e6:.2f} MB",
-            f"{row['latency_ms']:.1f} ms",
+            f"{row['latency_ms']:.1f} ms" if "onnxruntime" in row["runtimes"] else f"({row['latency_ms']:.1f} ms)",
             f"{row['reference_agreement']:.2f}",
         )
         for row in rows
@@ -208,6 +211,8 @@ def _show(bundle: Path, manifest: Any, *, as_json: bool, more: dict[str, Any] | 
     head = ("precision", "runs on", ">mAP50", ">mAP50-95", ">size", ">latency", ">reference")
     console = out()
     console.print(table_of(f"{manifest.ref}  ({bundle})", head, cells))
+    if any("onnxruntime" not in row["runtimes"] for row in rows):
+        console.print("  in brackets: a CPU's time for a file that is made for TensorRT", highlight=False)
     for limit in manifest.known_limits:
         console.print(f"  {limit}", highlight=False, soft_wrap=True)
     for path, reasons in manifest.gate.refused.items():

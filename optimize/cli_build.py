@@ -84,7 +84,9 @@ def _check(runtime: str, asked: list[str], *, has_data: bool) -> None:
     from mien.errors import ConfigError
 
     if runtime not in _RUNTIMES:
-        raise ConfigError("no such runtime", found=runtime, wanted=" or ".join(_RUNTIMES))
+        raise ConfigError(
+            "no such runtime", found=runtime, wanted=" or ".join(_RUNTIMES), remedy="name one of these with --runtime"
+        )
     if runtime == "onnxruntime" and asked:
         raise ConfigError(
             "onnxruntime has none of these",

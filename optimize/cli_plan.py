@@ -116,7 +116,10 @@ def _one_model(weights: Path | None, model: Path | None, architecture: str | Non
     given = [str(name) for name in (weights, model, architecture) if name is not None]
     if len(given) > 1:
         raise ConfigError(
-            "a plan is for one model", found=" and ".join(given), wanted="one of --weights, --model and --architecture"
+            "a plan is for one model",
+            found=" and ".join(given),
+            wanted="one of --weights, --model and --architecture",
+            remedy="leave the others out",
         )
     return (f"{architecture}, untrained" if architecture else given[0]) if given else None
 

@@ -24,6 +24,7 @@ from optimize.evaluate.fidelity import Fidelity, Witness
 from optimize.evaluate.run import workers
 from optimize.graph.metadata import metadata_of, set_metadata, with_precision
 from optimize.graph.structure import attention_nodes, decode_nodes, output_convolutions
+from optimize.quantize.half import halve
 from optimize.quantize.interface import QuantizeError, Quantizer
 from optimize.quantize.placement import Placement, insert, layers_of, shared_scales, without
 from optimize.quantize.twin import shift_activations
@@ -74,6 +75,7 @@ def place(model: Path, quantizer: Quantizer, frames: npt.NDArray[np.uint8], prog
         raise QuantizeError(
             f"{quantizer.name} finds nothing in {model} to quantise",
             wanted="a graph with convolutions outside its head, written by 'mien optimize export'",
+            remedy="leave int8 out of --precision for this model",
         )
     return chosen
 
@@ -149,11 +151,13 @@ def compare_methods(
 def fidelity_of(graph: onnx.ModelProto, witness: Witness) -> tuple[Fidelity, int]:
     """Hold an INT8 graph in memory against FP32.
 
-    It is run as its unsigned twin: the same numbers, and a CPU is faster with them.
+    It is run with unsigned activations: the same numbers, and a CPU is faster with them. What is not INT8 is FP16, as
+    in TensorRT's file.
 
     Returns:
         What was measured, and the graph's size in bytes.
     """
+    halve(graph.graph)
     shift_activations(graph.graph)
     content = graph.SerializeToString()
     with tempfile.TemporaryDirectory(prefix="mien-int8-") as folder:

@@ -26,9 +26,9 @@ _FILES: dict[Precision, str] = {"fp32": FP32, "fp16": FP16, "int8": INT8}
 _TYPES: dict[Precision, str] = {
     "fp32": "FP32 tensors",
     "fp16": "FP16 tensors",
-    "int8": "explicit quantise/dequantise nodes around INT8, FP32 where the quantiser leaves a layer out",
+    "int8": "explicit quantise/dequantise nodes around INT8, FP16 convolutions where a layer is left out",
 }
-_FLAGS: dict[Precision, str] = {"fp32": "no flag", "fp16": "the FP16 flag", "int8": "the INT8 flag"}
+_FLAGS: dict[Precision, str] = {"fp32": "no flag", "fp16": "the FP16 flag", "int8": "the FP16 and INT8 flags"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +129,7 @@ def image_size(text: str) -> str:
             "no such image size",
             found=text,
             wanted=f"a multiple of {STRIDE} such as 640, or HEIGHTxWIDTH such as 384x640",
+            remedy="name such a size with --imgsz",
         )
     return f"{sides[0]}x{sides[-1]}"
 

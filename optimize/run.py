@@ -30,7 +30,7 @@ from mien.release import (
 )
 from optimize.bundle.provenance import provenance
 from optimize.bundle.staging import check_target, entry, staged, write_manifest
-from optimize.calibration.images import FEWEST, HELD_OUT, CalibrationSet, calibration_set
+from optimize.calibration.images import FEWEST, HELD_OUT, CalibrationSet, calibration_set, check_count
 from optimize.calibration.thresholds import METHODS
 from optimize.diagnose import Evidence, distance, likely_causes
 from optimize.evaluate.fidelity import Witness
@@ -61,6 +61,7 @@ _KNOWN_LIMITS = (
 )
 
 
+_PACK_OTHERS = "--keep-passing packs the others"
 _FP32 = Made(path=FP32, precision="fp32", runtimes=("tensorrt", "onnxruntime"))
 
 
@@ -78,7 +79,8 @@ class Order:
     precisions: tuple[Precision, ...]
     target: Target | None = None
     imgsz: str | None = None
-    top_k: int = 100
+    top_k: int | None = None
+    """Boxes that the graph gives; see :data:`optimize.graph.export.TOP_K`."""
     quantizer: str = "onnxruntime"
     methods: tuple[str, ...] = tuple(METHODS)
     """Ways of finding INT8 scales; the truest to FP32 is taken."""
@@ -142,9 +144,10 @@ def optimize(order: Order, progress: Progress = SILENT) -> Result:
         GateError: FP32 was refused, or another precision that was asked for while ``keep_passing`` is off.
     """
     clock = _Clock()
-    with clock.step("read"):
-        source = _read(order, progress)
+    release = check_target(order.out, order.name, order.version)
     with staged(order.out) as folder:
+        with clock.step("read"):
+            source = _read(order, release, progress)
         judge = Judge(folder, source.images, source.outputs, labels=source.dataset.names, limits=order.limits)
         with clock.step("export"):
             export_fp32(source.weights, source.spec, folder / FP32, progress=progress)
@@ -162,14 +165,16 @@ def optimize(order: Order, progress: Progress = SILENT) -> Result:
     return Result(manifest=manifest, measured=judgement.measured, seconds=clock.seconds)
 
 
-def _read(order: Order, progress: Progress) -> _Source:
-    release = check_target(order.out, order.name, order.version)
+def _read(order: Order, release: ReleaseRef, progress: Progress) -> _Source:
     quantizer = quantizer_called(order.quantizer)
     dataset = read_dataset(order.data)
     dataset.split("val")
+    if "int8" in order.precisions:
+        check_count(dataset, order.calibration_images)
     weights = open_weights(order.weights)
     check_labels(weights, dataset.names)
     spec = graph_spec(weights, order.imgsz, order.top_k)
+    progress.start("hash of the data", None)
     return _Source(
         release=release,
         weights=weights,
@@ -246,6 +251,7 @@ def _make_int8(
         data_sha256=chosen.sha256,
         samples=chosen.samples,
         compared=compared,
+        compared_on="held-out training images" if len(chosen.held_out) else "the calibration images",
         float_layers=floats,
     )
     return _Others(made=made, frames=chosen, calibration=calibration, study=studied)
@@ -308,7 +314,7 @@ def _refusal(judge: Judge, evidence: Evidence) -> GateError:
         "the gate refuses to let this release out",
         found=f"{reasons}\n{table}",
         wanted="every precision that was asked for within the limits",
-        remedy="; ".join(likely_causes(evidence)) + "; --keep-passing packs the others",
+        remedy="; ".join([*likely_causes(evidence), *([] if FP32 in evidence.refused else [_PACK_OTHERS])]),
     )
 
 

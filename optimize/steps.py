@@ -18,7 +18,7 @@ from mien.release import MethodResult, OutputSpec
 from optimize.calibration.collect import collect_histograms
 from optimize.calibration.histograms import read_histograms, write_histograms
 from optimize.calibration.images import HELD_OUT, CalibrationSet, calibration_set
-from optimize.evaluate.fidelity import Witness
+from optimize.evaluate.fidelity import Witness, lost
 from optimize.evaluate.run import workers
 from optimize.graph.read import ExportedGraph, check_data, open_graph
 from optimize.int8 import Workshop, compare_methods, open_workshop, place, workshop
@@ -76,7 +76,7 @@ def calibrate(
         images=len(chosen.frames),
         data_sha256=chosen.sha256,
         tensors=len(tensors),
-        compared=tuple(sorted(compared, key=lambda one: 1 - one.map50_95 + abs(one.confidence_shift or 0))),
+        compared=tuple(sorted(compared, key=lambda one: lost(one.map50_95, one.confidence_shift))),
     )
 
 

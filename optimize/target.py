@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from mien.devices import device_class, jetpack_for, jetpack_table
 from mien.errors import ConfigError
-from mien.release import Precision, Target
+from mien.release import Target
 from optimize.plan import make_plan
 
 
-def aim(name: str | None, jetpack: str | None, precisions: Sequence[Precision]) -> Target | None:
+def aim(name: str | None, jetpack: str | None, precisions: Sequence[str]) -> Target | None:
     """Read a class, and hold the precisions against it and its JetPack. Nothing is swapped.
 
     Args:

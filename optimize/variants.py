@@ -50,6 +50,7 @@ def parse_precisions(text: str) -> tuple[Precision, ...]:
             "these precisions cannot be made",
             found=text,
             wanted=f"some of {', '.join(known)}, fp32 among them: the others are judged against it",
+            remedy="name such with --precision, or leave it out to make all",
         )
     return tuple(name for name in known if name in wanted)
 
@@ -68,7 +69,9 @@ def quantizer_called(name: str) -> Quantizer:
         from optimize.quantize.modelopt import ModelOptQuantizer
 
         return ModelOptQuantizer()
-    raise ConfigError("no such quantiser", found=name, wanted=", ".join(QUANTIZERS))
+    raise ConfigError(
+        "no such quantiser", found=name, wanted=", ".join(QUANTIZERS), remedy="name one of these with --quantizer"
+    )
 
 
 def parse_methods(text: str | None) -> tuple[str, ...]:

@@ -118,6 +118,7 @@ def read_workload(path: Path) -> Workload:
             f"{path} is no graph",
             found=type(error).__name__,
             wanted="an ONNX file, as 'mien optimize export' writes it",
+            remedy="make one with: mien optimize export",
         ) from error
     return workload_of(model, source=str(path))
 
@@ -259,6 +260,7 @@ class _Reader:
                 f"the shapes of {self._source} are not fixed",
                 found=f"{name or 'a tensor'}: {'x'.join(map(str, shape)) or 'no shape'}",
                 wanted="a graph with one image size, as 'mien optimize export' writes it",
+                remedy="make one with: mien optimize export",
             )
         return shape
 

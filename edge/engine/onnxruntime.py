@@ -117,7 +117,9 @@ class OnnxRuntimeBuilder:
         with replacing(out) as stream, tempfile.TemporaryDirectory(dir=out.parent, prefix=".build.") as folder:
             optimised = Path(folder) / "engine.onnx"
             options.optimized_model_filepath = str(optimised)
-            _session(model, options)
+            session = _session(model, options)
+            names = [[tensor.name for tensor in side] for side in (session.get_inputs(), session.get_outputs())]
+            check_names(model, *names)
             stream.write(optimised.read_bytes())
             stream.write(_mark())
         progress.advance()

@@ -75,15 +75,8 @@ def calibration_set(
     Raises:
         DataError: too few images, one cannot be decoded, or nearly all are blank.
     """
-    samples = dataset.split("train")
-    if min(count, len(samples)) < fewest:
-        raise DataError(
-            "too few images to calibrate with",
-            found=f"{min(count, len(samples))} (asked for {count}, the training split has {len(samples)})",
-            wanted=f"{fewest} or more, better 128",
-            remedy="raise --calibration-images or add training images, or leave int8 out of --precision",
-        )
-    pool = _pool(samples, count, seed)
+    check_count(dataset, count, fewest)
+    pool = _pool(dataset.split("train"), count, seed)
     frames = _letterboxed(pool, spec, progress)
     _refuse_blank(frames)
     known = classes_of(pool, len(dataset.names))
@@ -103,6 +96,22 @@ def calibration_set(
         held_out=frames[compared if len(compared) >= _FEWEST_HELD_OUT else []],
         classes=frozenset().union(*(known[index] for index in chosen)),
     )
+
+
+def check_count(dataset: Dataset, count: int, fewest: int = FEWEST) -> None:
+    """Make sure, before any work, that there are enough images to calibrate with.
+
+    Raises:
+        DataError: too few are asked for, or the training split has too few.
+    """
+    samples = dataset.split("train")
+    if min(count, len(samples)) < fewest:
+        raise DataError(
+            "too few images to calibrate with",
+            found=f"{min(count, len(samples))} (asked for {count}, the training split has {len(samples)})",
+            wanted=f"{fewest} or more, better 128",
+            remedy="raise --calibration-images or add training images, or leave int8 out of --precision",
+        )
 
 
 def hash_of_samples(samples: Iterable[CalibrationSample]) -> str:

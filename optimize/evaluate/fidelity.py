@@ -14,6 +14,7 @@ import numpy.typing as npt
 from edge.vision.detections import Detections
 from edge.vision.letterbox import Geometry
 from mien.console import SILENT, Progress
+from mien.errors import DataError
 from mien.release import OutputSpec
 from optimize.evaluate.coco import Truth, mean_average_precision
 from optimize.evaluate.compare import above, compare
@@ -33,8 +34,13 @@ class Fidelity:
 
     @property
     def loss(self) -> float:
-        """What is lost, for ranking: of the precision, then of the confidence."""
-        return (1 - self.map50_95) + abs(1.0 if self.confidence_shift is None else self.confidence_shift)
+        """What is lost, for ranking; see :func:`lost`."""
+        return lost(self.map50_95, self.confidence_shift)
+
+
+def lost(map50_95: float, confidence_shift: float | None) -> float:
+    """Precision lost and confidence moved, added up; sharing no detection with FP32 counts as a shift of one."""
+    return (1 - map50_95) + abs(1.0 if confidence_shift is None else confidence_shift)
 
 
 class Witness:
@@ -46,6 +52,9 @@ class Witness:
         outputs: the thresholds of use.
         class_count: of the model.
         progress: told about each frame.
+
+    Raises:
+        DataError: FP32 finds nothing on them, so that nothing can be compared.
     """
 
     def __init__(
@@ -62,17 +71,19 @@ class Witness:
         self._outputs = outputs
         self._class_count = class_count
         self._wanted = [above(one, outputs.score_threshold) for one in self._look(model, progress)]
+        if not any(len(one) for one in self._wanted):
+            raise DataError(
+                "ways to INT8 cannot be compared on these images",
+                found=f"the FP32 graph finds nothing in {len(frames)} training images",
+                wanted="images that show what the model was trained to find",
+                remedy="look at the training split: mien train data check; or make FP32 and FP16 only",
+            )
         self._truths = [Truth(boxes=one.boxes, classes=one.classes) for one in self._wanted]
 
     @property
     def frames(self) -> int:
         """So many frames were looked at."""
         return len(self._frames)
-
-    @property
-    def objects(self) -> int:
-        """So many detections FP32 shows on them; without any, nothing can be compared."""
-        return sum(len(one) for one in self._wanted)
 
     def judge(self, graph: Path, progress: Progress = SILENT) -> Fidelity:
         """Hold a graph file against FP32.

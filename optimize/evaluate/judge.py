@@ -97,6 +97,7 @@ class Judge:
             reference_agreement=agreement,
             size_bytes=path.stat().st_size,
             latency_ms=0.0,
+            for_cpu="onnxruntime" in made.runtimes,
         )
 
     def gain_with_channels_swapped(self, path: Path, *, progress: Progress = SILENT) -> float:

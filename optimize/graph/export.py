@@ -17,6 +17,8 @@ from optimize.graph.metadata import LABELS_KEY, set_metadata
 from optimize.graph.structure import name_all
 from optimize.graph.weights import Weights
 
+TOP_K = 100
+"""Boxes that a graph gives unless told otherwise, or all anchors where it has fewer."""
 OPSET = 17
 """The newest that TensorRT 8.5 (JetPack 5.1) reads."""
 
@@ -30,7 +32,7 @@ class GraphSpec:
     top_k: int
 
 
-def graph_spec(weights: Weights, size: str | None, top_k: int) -> GraphSpec:
+def graph_spec(weights: Weights, size: str | None, top_k: int | None = None) -> GraphSpec:
     """Read an image size: ``N``, ``HEIGHTxWIDTH``, or none for the training size.
 
     Raises:
@@ -40,7 +42,10 @@ def graph_spec(weights: Weights, size: str | None, top_k: int) -> GraphSpec:
     parts = text.lower().split("x")
     if len(parts) > 2 or not all(part.isdigit() for part in parts):  # noqa: PLR2004
         raise ConfigError(
-            "no such image size", found=text, wanted="a side such as 640, or HEIGHTxWIDTH such as 384x640"
+            "no such image size",
+            found=text,
+            wanted="a side such as 640, or HEIGHTxWIDTH such as 384x640",
+            remedy="name such a size with --imgsz",
         )
     height, width = int(parts[0]), int(parts[-1])
     if not height or not width or height % weights.stride or width % weights.stride:
@@ -50,10 +55,15 @@ def graph_spec(weights: Weights, size: str | None, top_k: int) -> GraphSpec:
             wanted=f"multiples of {weights.stride}",
             remedy=f"try {_next(height, weights.stride)}x{_next(width, weights.stride)}",
         )
-    if top_k < 1:
-        raise ConfigError("a graph gives at least one box", found=f"top-k {top_k}", wanted="1 or more")
     anchors = sum((height // int(stride)) * (width // int(stride)) for stride in weights.model.stride)
-    return GraphSpec(height=height, width=width, top_k=min(top_k, anchors))
+    if top_k is not None and not 1 <= top_k <= anchors:
+        raise ConfigError(
+            "the graph cannot give that many boxes",
+            found=f"top-k {top_k}",
+            wanted=f"1 … {anchors}, the anchors of a model at {height}x{width}",
+            remedy="leave --top-k out, or name such a number",
+        )
+    return GraphSpec(height=height, width=width, top_k=min(TOP_K, anchors) if top_k is None else top_k)
 
 
 def export_fp32(weights: Weights, spec: GraphSpec, out: Path, *, progress: Progress = SILENT) -> Path:

@@ -40,6 +40,7 @@ def open_graph(path: Path) -> ExportedGraph:
             f"{path} is not an FP32 graph of mien",
             found=f"precision {info.precision or 'not stated'}, classes {'named' if labels else 'not named'}",
             wanted="the graph that 'mien optimize export' writes, or model.fp32.onnx of a bundle",
+            remedy="make one with: mien optimize export",
         )
     _, height, width, _ = info.input_shape
     return ExportedGraph(

@@ -21,7 +21,8 @@ from optimize.graph.metadata import metadata_of, set_metadata, with_precision
 from optimize.quantize.interface import QuantizeError
 from optimize.quantize.placement import Placement, placement_of
 
-_ERRORS = (ValueError, TypeError, RuntimeError, LookupError, AttributeError, OSError)
+_REMEDY = "try the other --quantizer, or leave this precision out"
+_ERRORS = (ValueError, TypeError, RuntimeError, LookupError, AttributeError)
 
 
 class ModelOptQuantizer:
@@ -58,7 +59,9 @@ class ModelOptQuantizer:
                     log_level="ERROR",
                 )
             except _ERRORS as error:
-                raise QuantizeError(f"Model Optimizer could not quantise {model}", found=str(error)[:300]) from error
+                raise QuantizeError(
+                    f"Model Optimizer could not quantise {model}", found=str(error)[:300], remedy=_REMEDY
+                ) from error
             placement = placement_of(onnx.load(draft).graph, onnx.load(model).graph)
         progress.advance()
         return placement
@@ -91,7 +94,9 @@ def write_fp16(model: Path, out: Path, *, frames: npt.NDArray[np.uint8], progres
                 providers=["cpu"],
             )
         except _ERRORS as error:
-            raise QuantizeError(f"Model Optimizer could not convert {model} to FP16", found=str(error)[:300]) from error
+            raise QuantizeError(
+                f"Model Optimizer could not convert {model} to FP16", found=str(error)[:300], remedy=_REMEDY
+            ) from error
     set_metadata(made, with_precision(metadata_of(onnx.load(model, load_external_data=False)), "fp16"))
     write_bytes(out, made.SerializeToString())
     progress.advance()

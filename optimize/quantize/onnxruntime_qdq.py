@@ -21,6 +21,7 @@ from mien.console import SILENT, Progress
 from optimize.quantize.interface import QuantizeError
 from optimize.quantize.placement import Placement, placement_of
 
+_REMEDY = "try the other --quantizer, or leave this precision out"
 _OPERATORS = ("Conv",)
 """Only these are made INT8, as NVIDIA advises: the rest is fused with them, and each further scale costs accuracy."""
 
@@ -59,7 +60,9 @@ class OnnxRuntimeQuantizer:
                     extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
                 )
             except (ValueError, TypeError, ort_errors.Fail, ort_errors.InvalidGraph) as error:
-                raise QuantizeError(f"onnxruntime could not quantise {model}", found=str(error)[:300]) from error
+                raise QuantizeError(
+                    f"onnxruntime could not quantise {model}", found=str(error)[:300], remedy=_REMEDY
+                ) from error
             placement = placement_of(onnx.load(draft).graph, onnx.load(model).graph)
         progress.advance()
         return placement

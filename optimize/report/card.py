@@ -32,7 +32,7 @@ def _opening(facts: ReportFacts) -> list[str]:
 def _accuracy(facts: ReportFacts) -> list[str]:
     rows = [
         f"| {one.path} | {one.accuracy.map50:.3f} | {one.accuracy.map50_95:.3f} | {one.size_bytes / 1e6:.2f} MB "
-        f"| {one.latency_ms:.1f} ms |"
+        f"| {f'{one.latency_ms:.1f} ms' if one.for_cpu else f'({one.latency_ms:.1f} ms)'} |"
         for one in facts.measured
     ]
     reference = facts.measured[0].accuracy.per_class
@@ -43,6 +43,7 @@ def _accuracy(facts: ReportFacts) -> list[str]:
         "## Accuracy",
         "",
         f"On {facts.measured[0].accuracy.images} validation images. Latency: {facts.latency_on}.",
+        "A latency in brackets is a CPU's for a file made for TensorRT, and says nothing of a GPU.",
         "",
         "| file | mAP50 | mAP50-95 | size | latency |",
         "|---|---|---|---|---|",

@@ -45,7 +45,7 @@ def _variants(facts: ReportFacts) -> str:
             str(one.accuracy.changed_images),
             f"{one.reference_agreement:.3f}",
             f"{one.size_bytes / 1e6:.2f} MB",
-            f"{one.latency_ms:.1f} ms",
+            f"{one.latency_ms:.1f} ms" if one.for_cpu else f"({one.latency_ms:.1f} ms)",
         )
         for one in facts.measured
     ]
@@ -58,7 +58,9 @@ def _gate(facts: ReportFacts) -> str:
         (check.variant, check.name, f"{check.value:.4f}", f"{check.limit:.4f}", "passed" if check.passed else "failed")
         for check in facts.gate.checks
     ]
-    return _table(("file", "check", "value", "limit", ""), rows)
+    small = ", ".join(facts.gate.small_classes)
+    told = f"<p>Too few labelled objects to be held against a limit of their own: {escape(small)}.</p>" if small else ""
+    return _table(("file", "check", "value", "limit", ""), rows) + told
 
 
 def _methods(facts: ReportFacts) -> str:
@@ -75,7 +77,10 @@ def _methods(facts: ReportFacts) -> str:
         )
         for one in used.compared
     ]
-    return _table(("method", "mAP50-95 against FP32's detections", "confidence shift", "changed images", ""), rows)
+    told = f"<p>Compared on {used.compared_on}; FP32's detections are the truth.</p>"
+    return told + _table(
+        ("method", "mAP50-95 against FP32's detections", "confidence shift", "changed images", ""), rows
+    )
 
 
 def _sensitivity(facts: ReportFacts) -> str:

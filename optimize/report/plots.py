@@ -34,6 +34,7 @@ def trade_off(measured: Sequence[Measured]) -> str:
         colour = _COLOURS[place % len(_COLOURS)]
         axes.scatter(one.latency_ms, one.accuracy.map50_95, s=area, color=colour, alpha=0.6, linewidths=0)
         label = f"{_short(one.path)}, {one.size_bytes / 1e6:.1f} MB"
+        label += "" if one.for_cpu else "\n(a CPU's time; made for TensorRT)"
         axes.annotate(
             label,
             (one.latency_ms, one.accuracy.map50_95),

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -48,7 +47,6 @@ _STUBS = {
         *("_ZN14nvcaffeparser117createCaffeParserEv", "_ZN14nvcaffeparser123shutdownProtobufLibraryEv"),
     ),
 }
-_NO_NETWORK = re.compile(r"connection|retrying|resolution|timed out|unreachable|proxy", re.IGNORECASE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -110,8 +108,6 @@ def wheel(version: str, *requirements: str) -> Path:
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
     order = [*pip, "--no-deps", "--only-binary", ":all:", "--target", str(fresh), *requirements]
     done = subprocess.run(order, capture_output=True, text=True, check=False)
-    if done.returncode and _NO_NETWORK.search(done.stderr):
-        pytest.skip(f"the package registry does not answer: {done.stderr.strip().splitlines()[-1]}")
     assert done.returncode == 0, done.stderr[-2000:]
     fresh.rename(folder)
     return folder

@@ -190,6 +190,7 @@ class _Network:
         self.flags = [kind.name for kind in library.NetworkDefinitionCreationFlag if flags >> int(kind) & 1]
         self.layers: list[dict[str, Any]] = []
         self.batch = 1
+        self.names = ["frames", "boxes", "scores", "classes"]
         self._library = library
 
     @property
@@ -206,8 +207,13 @@ class _Network:
             on_dla=layer.get("dla", False),
         )
 
+    num_inputs, num_outputs = 1, 3
+
     def get_input(self, place: int) -> Any:
-        return SimpleNamespace(name="frames", shape=(self.batch, SIDE, SIDE, 3))
+        return SimpleNamespace(name=self.names[0], shape=(self.batch, SIDE, SIDE, 3))
+
+    def get_output(self, place: int) -> Any:
+        return SimpleNamespace(name=self.names[1 + place])
 
 
 def _parser_of(library: FakeTensorRt) -> type:
@@ -223,6 +229,7 @@ def _parser_of(library: FakeTensorRt) -> type:
             except ValueError:
                 return False
             self._network.layers, self._network.batch = graph["layers"], graph["batch"]
+            self._network.names = graph.get("names", self._network.names)
             return True
 
         def get_error(self, index: int) -> Any:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.engine.cuda import Cuda, open_cuda
-from edge.engine.interface import EngineError
+from edge.engine.interface import EngineError, check_names
 from edge.engine.tensorrt.calibrator import Calibration, calibrator_of, check_calibration, refuse_calibration
 from edge.engine.tensorrt.capabilities import Capabilities
 from edge.engine.tensorrt.dla import check_dla, place_on_dla
@@ -145,6 +145,11 @@ class TensorRtBuilder:
         builder = builder_of(library)
         network = builder.create_network(network_flags(library, self._can, strong=strong))
         parsed(library, network, model, content)
+        check_names(
+            model,
+            [network.get_input(index).name for index in range(network.num_inputs)],
+            [network.get_output(index).name for index in range(network.num_outputs)],
+        )
         types = types_of(library, network)
         work = _Work(
             host=host,

@@ -48,6 +48,23 @@ def library(monkeypatch):
     return found
 
 
+@pytest.mark.parametrize("runtime", ["onnxruntime", "tensorrt"])
+def test_a_graph_of_another_kind_is_not_built(command, library, tmp_path, runtime):
+    """A graph whose tensors are none of a detector's is refused before minutes are spent on it, and nothing is left."""
+    if runtime == "tensorrt":
+        content = json.loads(write_graph(tmp_path / "x.onnx").read_text())
+        (tmp_path / "x.onnx").write_text(json.dumps(content | {"names": ["x", "y", "z", "w"]}))
+    else:
+        nodes = [onnx.helper.make_node("Relu", ["x"], ["y"])]
+        ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy"]
+        graph = onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:])
+        opsets = [onnx.helper.make_opsetid("", 17)]
+        onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "x.onnx")
+    with pytest.raises(EngineError, match="not a mien graph"):
+        command("--model", tmp_path / "x.onnx", "--out", tmp_path / "engine", "--runtime", runtime)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "timing"] == ["x.onnx"]
+
+
 def test_onnxruntime_builds_for_real(command, model, tmp_path):
     """The engine opens, and the answer names it by its hash."""
     done = command("--model", model, "--out", tmp_path / "engine", "--runtime", "onnxruntime", "--json")

@@ -47,8 +47,13 @@ def test_no_image_size(text):
 
 
 def test_no_more_boxes_than_anchors():
-    """A small input has fewer anchors than boxes were asked for: 32 × 32 has 16 + 4 + 1."""
-    assert graph_spec(weights(), "32", 100).top_k == 21
+    """A small input has fewer anchors than a graph gives by default: 32 × 32 has 16 + 4 + 1. Asking for more is refused."""
+    assert graph_spec(weights(), "32").top_k == 21
+    assert graph_spec(weights(), "320").top_k == 100
+    for asked in (0, 22):
+        with pytest.raises(ConfigError, match="that many boxes") as caught:
+            graph_spec(weights(), "32", asked)
+        assert "1 … 21" in caught.value.wanted
 
 
 def test_other_classes_are_refused():
