@@ -231,13 +231,13 @@ def _make_int8(
     witness = Witness(
         folder / FP32, chosen.unseen, source.outputs, class_count=len(source.dataset.names), progress=progress
     )
-    compared = compare_methods(shop, witness, order.methods, quantizer.name, progress)
-    method = compared[0].method
+    compared = () if witness.blind else compare_methods(shop, witness, order.methods, quantizer.name, progress)
+    method = compared[0].method if compared else order.methods[0]
     scales = shop.scales(method)
     floats: tuple[str, ...] = ()
     studied: Study | None = None
     made = _look_at_int8(folder, shop, quantizer, scales, floats, judge, progress)
-    if order.sensitivity or _is_refused(judge, made):
+    if not witness.blind and (order.sensitivity or _is_refused(judge, made)):
         studied = study(shop, method, witness, progress)
         for count in ladder(len(shop.layers)):
             if not _is_refused(judge, made):

@@ -152,7 +152,9 @@ def _frames(order: CalibrationOrder, progress: Progress) -> tuple[ExportedGraph,
 
 def _witness(graph: ExportedGraph, frames: npt.NDArray[np.uint8], progress: Progress) -> Witness:
     outputs = OutputSpec(top_k=graph.spec.top_k)
-    return Witness(graph.path, frames, outputs, class_count=len(graph.labels), progress=progress)
+    witness = Witness(graph.path, frames, outputs, class_count=len(graph.labels), progress=progress)
+    witness.check_sees()
+    return witness
 
 
 def _noise(graph: ExportedGraph) -> npt.NDArray[np.uint8]:

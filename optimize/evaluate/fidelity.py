@@ -52,9 +52,6 @@ class Witness:
         outputs: the thresholds of use.
         class_count: of the model.
         progress: told about each frame.
-
-    Raises:
-        DataError: FP32 finds nothing on them, so that nothing can be compared.
     """
 
     def __init__(
@@ -71,19 +68,31 @@ class Witness:
         self._outputs = outputs
         self._class_count = class_count
         self._wanted = [above(one, outputs.score_threshold) for one in self._look(model, progress)]
-        if not any(len(one) for one in self._wanted):
-            raise DataError(
-                "ways to INT8 cannot be compared on these images",
-                found=f"the FP32 graph finds nothing in {len(frames)} training images",
-                wanted="images that show what the model was trained to find",
-                remedy="look at the training split: mien train data check; or make FP32 and FP16 only",
-            )
         self._truths = [Truth(boxes=one.boxes, classes=one.classes) for one in self._wanted]
 
     @property
     def frames(self) -> int:
         """So many frames were looked at."""
         return len(self._frames)
+
+    @property
+    def blind(self) -> bool:
+        """Whether FP32 finds nothing on them, so that nothing can be compared."""
+        return not any(len(one) for one in self._wanted)
+
+    def check_sees(self) -> None:
+        """Refuse to compare where there is nothing to compare with.
+
+        Raises:
+            DataError: FP32 finds nothing on the frames.
+        """
+        if self.blind:
+            raise DataError(
+                "ways to INT8 cannot be compared on these images",
+                found=f"the FP32 graph finds nothing in {self.frames} training images",
+                wanted="images that show what the model was trained to find",
+                remedy="train longer, or look at the training split: mien train data check",
+            )
 
     def judge(self, graph: Path, progress: Progress = SILENT) -> Fidelity:
         """Hold a graph file against FP32.

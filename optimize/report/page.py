@@ -65,8 +65,10 @@ def _gate(facts: ReportFacts) -> str:
 
 def _methods(facts: ReportFacts) -> str:
     used = facts.calibration
-    if used is None or not used.compared:
+    if used is None:
         return "<p>No INT8 was asked for.</p>"
+    if not used.compared:
+        return f"<p>FP32 finds nothing on {used.compared_on}, so nothing was compared; {used.method} was taken.</p>"
     rows = [
         (
             f"{one.method} ({one.quantizer})",
@@ -85,7 +87,7 @@ def _methods(facts: ReportFacts) -> str:
 
 def _sensitivity(facts: ReportFacts) -> str:
     if facts.study is None:
-        return "<p>Not measured: the gate took INT8 with every layer quantised. --sensitivity measures it anyway.</p>"
+        return "<p>Not measured: it is when --sensitivity asks for it, or when the gate refuses INT8 as it is.</p>"
     kept = len(facts.calibration.float_layers) if facts.calibration else 0
     rows = [
         (one.layer, f"{1 - one.map50_95:.4f}", _signed(one.confidence_shift), "float" if place < kept else "INT8")
