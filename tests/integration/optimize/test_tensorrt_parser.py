@@ -98,12 +98,12 @@ def test_interrupt_stops_the_real_builder(tiny, tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def graph_of(path, *nodes, outputs):
+def graph_of(path, *nodes, outputs, given="x"):
     """A graph over an input of floats."""
     made = helper.make_graph(
         list(nodes),
         "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info(given, TensorProto.FLOAT, [1, 3, 8, 8])],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
     )
     opsets = [helper.make_opsetid("", 13), helper.make_opsetid("elsewhere", 1)]
@@ -132,17 +132,17 @@ def test_unknown_operator_is_refused_by_the_parser(tmp_path):
 def test_graph_without_an_implementation_is_refused_by_the_builder(tmp_path):
     """A graph that parses and cannot be built is told in the builder's words, once, and leaves no plan."""
     nodes = [
-        helper.make_node("Reshape", ["x", "to_boxes"], ["boxes"]),
-        helper.make_node("Reshape", ["x", "to_scores"], ["scores"]),
+        helper.make_node("Reshape", ["frames", "to_boxes"], ["boxes"]),
+        helper.make_node("Reshape", ["frames", "to_scores"], ["scores"]),
         helper.make_node("NonMaxSuppression", ["boxes", "scores", "most"], ["chosen"]),
-        helper.make_node("Cast", ["chosen"], ["y"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["chosen"], ["classes"], to=TensorProto.FLOAT),
     ]
     constants = {"to_boxes": [1, -1, 4], "to_scores": [1, 4, -1], "most": [3]}
     made = [
         helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(np.array(value, np.int64)))
         for name, value in constants.items()
     ]
-    model = graph_of(tmp_path / "x.onnx", *made, *nodes, outputs=["y"])
+    model = graph_of(tmp_path / "x.onnx", *made, *nodes, outputs=["boxes", "scores", "classes"], given="frames")
     with pytest.raises(EngineError, match="could not build") as caught:
         builder().build(model, tmp_path / "out" / "x.plan")
     assert "no runners" in caught.value.found
