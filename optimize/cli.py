@@ -100,7 +100,9 @@ def export(
     from mien.files import sha256_of
     from optimize.graph.export import export_fp32, graph_spec
     from optimize.graph.weights import open_weights
+    from optimize.outputs import check_out
 
+    check_out(out, weights)
     opened = open_weights(weights)
     spec = graph_spec(opened, imgsz, top_k)
     with progress_bar() as progress:
@@ -162,8 +164,11 @@ def pack(
     from mien.console import print_json
     from mien.files import sha256_of
     from optimize.bundle.archive import write_archive
+    from optimize.outputs import check_archive
 
-    written = write_archive(bundle, out or bundle.with_name(f"{bundle.resolve().name}.tar.zst"))
+    target = out or bundle.with_name(f"{bundle.resolve().name}.tar.zst")
+    check_archive(target)
+    written = write_archive(bundle, target)
     answer = {"archive": str(written), "sha256": sha256_of(written), "size_bytes": written.stat().st_size}
     if as_json:
         print_json(answer)

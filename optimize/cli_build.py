@@ -42,6 +42,7 @@ def build(
     from edge.engine.tensorrt import BuildOptions
     from mien.console import out as stdout
     from mien.console import print_json, progress_bar
+    from optimize.outputs import check_out
 
     asked = {
         "--dla": dla is not None,
@@ -50,6 +51,7 @@ def build(
         "--timing-cache": timing_cache is not None,
         "--implicit-int8": implicit_int8,
     }
+    check_out(out, model)
     _check(runtime, [name for name, given in asked.items() if given], has_data=data is not None)
     with progress_bar() as progress:
         if runtime == "onnxruntime":

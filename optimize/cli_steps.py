@@ -74,6 +74,9 @@ def calibrate(
     ]
     head = ("quantiser", "method", ">mAP50-95 against FP32", ">confidence shift", ">changed images")
     stdout().print(table_of(f"{done.images} images, {done.tensors} tensors ({out})", head, cells))
+    best = rows[0]
+    taken = f"--quantizer {best['quantizer']} --method {best['method']}"
+    stdout().print(f"  truest to FP32: {taken}; name them to quantize and sensitivity", highlight=False, soft_wrap=True)
 
 
 def quantize(
@@ -132,11 +135,16 @@ def sensitivity(
     from dataclasses import asdict
 
     from mien.console import print_json, progress_bar
+    from mien.errors import ConfigError
     from mien.files import write_text
     from optimize.steps import CalibrationOrder
     from optimize.steps import sensitivity as measure
     from optimize.variants import parse_method, quantizer_called
 
+    if plot is not None and plot.suffix != ".svg":
+        raise ConfigError(
+            "the curve is drawn as SVG", found=str(plot), wanted="a name that ends in .svg", remedy="mend --plot"
+        )
     order = CalibrationOrder(model=model, data=data, images=calibration_images, seed=seed, held_out=frames)
     with progress_bar() as progress:
         found = measure(order, quantizer_called(quantizer), parse_method(method), progress)

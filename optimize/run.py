@@ -174,7 +174,6 @@ def _read(order: Order, release: ReleaseRef, progress: Progress) -> _Source:
     weights = open_weights(order.weights)
     check_labels(weights, dataset.names)
     spec = graph_spec(weights, order.imgsz, order.top_k)
-    progress.start("hash of the data", None)
     return _Source(
         release=release,
         weights=weights,

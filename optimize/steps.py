@@ -22,6 +22,7 @@ from optimize.evaluate.fidelity import Witness, lost
 from optimize.evaluate.run import workers
 from optimize.graph.read import ExportedGraph, check_data, open_graph
 from optimize.int8 import Workshop, compare_methods, open_workshop, place, workshop
+from optimize.outputs import check_out
 from optimize.quantize.half import halve
 from optimize.quantize.interface import Quantizer
 from optimize.quantize.twin import shift_activations
@@ -62,6 +63,7 @@ def calibrate(
     Raises:
         MienError: of the class that fits what is wrong; nothing is left behind under the file's name.
     """
+    check_out(out, order.model, order.data)
     graph, chosen = _frames(order, progress)
     proto = onnx.load(graph.path).graph
     placements = {one.name: place(graph.path, one, chosen.frames, progress) for one in quantizers}
@@ -117,6 +119,7 @@ def quantise(
         ConfigError: a layer is not one that is quantised.
         MienError: of the class that fits what else is wrong.
     """
+    check_out(out, model, calibration)
     graph = open_graph(model)
     histograms = read_histograms(calibration, model_sha256=sha256_of(model))
     shop = workshop(model, place(model, quantizer, _noise(graph), progress), histograms)

@@ -17,6 +17,7 @@ from optimize.graph.metadata import LABELS_KEY, set_metadata
 from optimize.graph.structure import name_all
 from optimize.graph.weights import Weights
 
+_LARGEST_SIDE = 4096
 TOP_K = 100
 """Boxes that a graph gives unless told otherwise, or all anchors where it has fewer."""
 OPSET = 17
@@ -48,6 +49,13 @@ def graph_spec(weights: Weights, size: str | None, top_k: int | None = None) -> 
             remedy="name such a size with --imgsz",
         )
     height, width = int(parts[0]), int(parts[-1])
+    if max(height, width) > _LARGEST_SIDE:
+        raise ConfigError(
+            "no device takes an image of this size",
+            found=f"{height}x{width}",
+            wanted=f"sides up to {_LARGEST_SIDE} pixels",
+            remedy="name such a size with --imgsz",
+        )
     if not height or not width or height % weights.stride or width % weights.stride:
         raise ConfigError(
             "the model cannot take this image size",

@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import re
+import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -44,10 +45,11 @@ class ModelOptQuantizer:
         with tempfile.TemporaryDirectory(prefix="mien-quantize-") as folder, _quiet():
             from modelopt.onnx.quantization import quantize
 
-            draft = Path(folder) / "int8.onnx"
+            draft, copy = Path(folder) / "int8.onnx", Path(folder) / "model.onnx"
+            shutil.copyfile(model, copy)  # the library writes beside what it reads
             try:
                 quantize(
-                    onnx_path=str(model),
+                    onnx_path=str(copy),
                     output_path=str(draft),
                     quantize_mode="int8",
                     calibration_data=frames,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -45,10 +46,11 @@ class OnnxRuntimeQuantizer:
 
         progress.start("place INT8 (onnxruntime)", 1)
         with tempfile.TemporaryDirectory(prefix="mien-quantize-") as folder, _quiet():
-            draft = Path(folder) / "int8.onnx"
+            draft, copy = Path(folder) / "int8.onnx", Path(folder) / "model.onnx"
+            shutil.copyfile(model, copy)  # the library writes beside what it reads
             try:
                 quantize_static(
-                    str(model),
+                    str(copy),
                     str(draft),
                     _Frames(frames),
                     quant_format=QuantFormat.QDQ,
