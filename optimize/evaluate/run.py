@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -63,15 +64,22 @@ def detect(
     everything = outputs.model_copy(update={"score_threshold": EVALUATION_THRESHOLD})
     progress.start(f"judge {name}", len(frames))
 
+    stop = threading.Event()
+
     def share(first: int) -> list[Detections]:
         found: list[Detections] = []
         for one in frames[first :: len(engines)]:
+            if stop.is_set():
+                break
             found.append(decode(engines[first].infer(one.frame[None]), everything, one.geometry))
             progress.advance()
         return found
 
     with ThreadPoolExecutor(len(engines)) as pool:
-        shares = list(pool.map(share, range(len(engines))))
+        try:
+            shares = list(pool.map(share, range(len(engines))))
+        finally:
+            stop.set()  # an interrupt need not wait for every image
     return [shares[index % len(engines)][index // len(engines)] for index in range(len(frames))]
 
 
