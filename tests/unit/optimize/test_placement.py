@@ -3,7 +3,6 @@
 import numpy as np
 import onnx
 import onnxruntime
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -139,37 +138,3 @@ def test_weights_round_to_the_nearest_step(weights):
     assert (np.abs(back - weights) <= scales[:, None, None, None] * 0.501).all()
     largest = np.abs(values).reshape(3, -1).max(axis=1)
     assert set(largest.tolist()) <= {0, 127}
-
-
-def test_library_default_of_onnxruntime_is_our_max(tmp_path):
-    """The MinMax scales of onnxruntime equal ours of the method max: the placement is read without loss."""
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-
-    onnx.save(MODEL, tmp_path / "m.onnx")
-
-    class Reader:
-        frames = iter([{"x": FRAME}])
-
-        def get_next(self):
-            return next(self.frames, None)
-
-    quantize_static(
-        str(tmp_path / "m.onnx"),
-        str(tmp_path / "q.onnx"),
-        Reader(),
-        quant_format=QuantFormat.QDQ,
-        activation_type=QuantType.QInt8,
-        weight_type=QuantType.QInt8,
-        op_types_to_quantize=["Conv"],
-        per_channel=True,
-        extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
-    )
-    made = onnx.load(tmp_path / "q.onnx")
-    theirs = {
-        t.name: float(numpy_helper.to_array(t)) for t in made.graph.initializer if t.name in {"x_scale", "one_scale"}
-    }
-    placement = placement_of(made.graph, MODEL.graph)
-    assert placement.weights == {"first", "second"}
-    limits = ranges(MODEL)
-    assert theirs["one_scale"] == pytest.approx(limits["one"] / 127, rel=0.01)
-    assert theirs["x_scale"] == pytest.approx(limits["x"] / 127, rel=0.01)

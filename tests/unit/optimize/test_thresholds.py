@@ -56,20 +56,6 @@ def test_outliers_are_clipped_by_all_but_max():
     assert threshold(made, "max") == 400
 
 
-def test_entropy_is_where_onnxruntime_puts_it():
-    """The entropy calibrator of onnxruntime, on the same histogram, ends near ours: both curves are flat there."""
-    from onnxruntime.quantization.calibrate import HistogramCollector
-
-    made = histogram(BELL)
-    counts = made.counts.copy()
-    counts[0] = counts[1]
-    edges = np.linspace(-made.reach, made.reach, 2 * len(counts) + 1)
-    both = np.concatenate([counts[::-1], counts])
-    collector = HistogramCollector("entropy", True, len(both), 2 * LEVELS + 1, 99.99, "same")
-    _, high = collector.get_entropy_threshold((both, edges, -made.reach, made.reach, made.reach), 2 * LEVELS + 1)
-    assert threshold(made, "entropy") == pytest.approx(float(high), rel=0.15)
-
-
 def test_clipped_share_counts_what_lies_beyond():
     """Half of two values lies beyond the middle."""
     assert clipped_share(histogram([1.0, 4.0]), 2.0) == pytest.approx(0.5)
