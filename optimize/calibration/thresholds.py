@@ -50,15 +50,6 @@ def thresholds(histograms: Mapping[str, Histogram], method: str) -> dict[str, fl
     return {name: threshold(histogram, method) for name, histogram in histograms.items()}
 
 
-def clipped_share(histogram: Histogram, limit: float) -> float:
-    """Share of a tensor's values that lie beyond a threshold, to the width of a bin."""
-    total = int(histogram.counts.sum())
-    if not total or histogram.reach == 0:
-        return 0.0
-    first = int(np.ceil(limit / histogram.reach * BINS))
-    return float(histogram.counts[first:].sum() / total)
-
-
 def _max(histogram: Histogram) -> float:
     return histogram.largest
 

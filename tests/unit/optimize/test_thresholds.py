@@ -1,12 +1,11 @@
 """Where a tensor's INT8 range ends."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from optimize.calibration.histograms import EMPTY
-from optimize.calibration.thresholds import LEVELS, METHODS, clipped_share, threshold
+from optimize.calibration.thresholds import LEVELS, METHODS, threshold
 
 BELL = np.abs(np.random.default_rng(0).normal(size=200_000)).astype(np.float32)
 
@@ -54,9 +53,3 @@ def test_outliers_are_clipped_by_all_but_max():
     made = histogram(BELL, [400.0] * 3)
     assert all(threshold(made, method) < 40 for method in ("percentile", "entropy"))
     assert threshold(made, "max") == 400
-
-
-def test_clipped_share_counts_what_lies_beyond():
-    """Half of two values lies beyond the middle."""
-    assert clipped_share(histogram([1.0, 4.0]), 2.0) == pytest.approx(0.5)
-    assert clipped_share(EMPTY, 1.0) == 0
