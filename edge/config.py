@@ -5,10 +5,11 @@ Reads a file and checks it; opens nothing. ``configs/edge/default.yaml`` states 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from mien.config import Settings, read_yaml, settings_from
 from mien.errors import ConfigError
@@ -75,6 +76,76 @@ class ProbeSettings(Settings):
     """Frames in this time after a switch are not counted."""
 
 
+class FacesSettings(Settings):
+    """How faces are followed from frame to frame, how their expressions are smoothed, and what is told of them."""
+
+    half_life_s: float = Field(default=0.5, gt=0, le=60)
+    """After so long, what was seen of an expression counts half; a label stays at least so long."""
+    margin: float = Field(default=0.1, ge=0, lt=1)
+    """Another expression takes over only when its share of the evidence is larger by this much."""
+    strong_score: float = Field(default=0.4, ge=0, le=1)
+    """A weaker detection continues a face but never begins one."""
+    least_iou: float = Field(default=0.3, gt=0, lt=1)
+    """Overlap with where the face was expected, for a detection to be taken as the same face."""
+    double_iou: float = Field(default=0.7, gt=0, le=1)
+    """Two boxes of different expressions that overlap so much are one face."""
+    birth_hits: int = Field(default=3, ge=1, le=100)
+    """Frames in a row that must show a face before it gets a number."""
+    death_after_s: float = Field(default=1.0, gt=0, le=60)
+    """A face that was not seen for so long has left."""
+    events: bool = False
+    """Send events of single faces to the fleet: appeared, left, expression changed. Off, only counts are sent."""
+    hold_s: float = Field(default=1.0, ge=0, le=600)
+    """An expression is told when it stood for so long."""
+    dwell_s: float = Field(default=1.0, ge=0, le=600)
+    """A face is told when it was there for so long; a shorter visit is not told at all."""
+    most_events_per_minute: int = Field(default=30, ge=1, le=6000)
+    """Of one camera; events beyond are counted and not sent."""
+
+
+class LimitsSettings(Settings):
+    """When the device does less to stay within heat, current and memory, and when it does more again."""
+
+    enabled: bool = True
+    hot_c: float = Field(default=85.0, ge=30, le=120)
+    cool_c: float = Field(default=75.0, ge=20, le=119)
+    """Hottest sensor; between the two nothing changes."""
+    memory_low: float = Field(default=0.05, ge=0, le=0.9)
+    memory_enough: float = Field(default=0.10, ge=0, le=0.95)
+    """Free memory as a fraction of all; between the two nothing changes."""
+    down_after_s: float = Field(default=10.0, ge=0, le=3600)
+    """A limit must be exceeded for so long before each step down."""
+    up_after_s: float = Field(default=120.0, ge=1, le=86_400)
+    """All must be well for so long before each step up; twice as long after each relapse."""
+    most_up_after_s: float = Field(default=3600.0, ge=1, le=604_800)
+    """The longest that the wait before a step up becomes. So long at full rate, and relapses are forgotten."""
+    rates: tuple[float, ...] = Field(default=(1.0, 0.5, 0.25), min_length=1, max_length=16)
+    """Frame rates to step down through, as fractions of the full one."""
+    lighter_rates: tuple[float, ...] = Field(default=(0.25, 0.125), max_length=16)
+    """Rates of the steps below those, with the lighter variant where one is at hand; empty: never a lighter one."""
+
+    @model_validator(mode="after")
+    def _steps_go_down(self) -> LimitsSettings:
+        if self.cool_c >= self.hot_c:
+            raise ValueError(f"cool_c ({self.cool_c}) must be below hot_c ({self.hot_c})")
+        if self.memory_enough < self.memory_low:
+            raise ValueError(f"memory_enough ({self.memory_enough}) must not be below memory_low ({self.memory_low})")
+        if self.most_up_after_s < self.up_after_s:
+            raise ValueError(f"most_up_after_s must be at least up_after_s ({self.up_after_s})")
+        if self.rates[0] != 1.0:
+            raise ValueError("rates must begin with 1, the full rate")
+        self._check_falling("rates", self.rates)
+        self._check_falling("lighter_rates", self.lighter_rates)
+        if self.lighter_rates and self.lighter_rates[0] > self.rates[-1]:
+            raise ValueError(f"lighter_rates must begin at or below the last of rates ({self.rates[-1]})")
+        return self
+
+    @staticmethod
+    def _check_falling(name: str, rates: tuple[float, ...]) -> None:
+        if any(not 0 < rate <= 1 for rate in rates) or any(b >= a for a, b in pairwise(rates)):
+            raise ValueError(f"{name} must fall, each above 0 and at most 1")
+
+
 class ApiSettings(Settings):
     """The local API; on the loopback interface only."""
 
@@ -100,6 +171,8 @@ class EdgeSettings(Settings):
     power: PowerSettings = PowerSettings()
     fleet: FleetSettings = FleetSettings()
     probe: ProbeSettings = ProbeSettings()
+    faces: FacesSettings = FacesSettings()
+    limits: LimitsSettings = LimitsSettings()
     api: ApiSettings = ApiSettings()
     privacy: PrivacySettings = PrivacySettings()
 
