@@ -23,7 +23,7 @@ from edge.camera.interface import CameraError
 from edge.config import EdgeSettings
 from edge.facts import read_facts
 from edge.identity.store import Identity, IdentityStore
-from edge.liveness import Liveness
+from edge.liveness import Liveness, Patience, Vitals
 from edge.pipeline.meter import FrameMeter
 from edge.pipeline.pipeline import Pipeline
 from edge.power.chooser import open_power
@@ -47,7 +47,8 @@ from mien.release import ReleaseRef, VariantPolicy
 
 _log = logging.getLogger(__name__)
 
-_BEAT_S = 1.0
+_LONGEST_GOODBYE_S = 300.0
+"""An update under way is left at its next step; an engine that is being built takes its time to get there."""
 
 
 class EdgeDevice:
@@ -91,16 +92,20 @@ class EdgeDevice:
             self._agent.start()
             self._api.start()
             notifier.ready(f"{self._agent.device_id}")
-            liveness = Liveness(lambda: self._pipeline.finished_frames, self._may_stand_still, clock=time.monotonic)
-            while not self._stop.wait(_BEAT_S):
-                if liveness.is_alive():
+            patience = Patience.at(self._settings.camera.max_fps)
+            liveness = Liveness(self._vitals, clock=time.monotonic, patience=patience)
+            while not self._stop.wait(notifier.beat_s):
+                pulse = liveness.pulse()
+                notifier.status(f"{self._agent.device_id}: {pulse.why}")
+                if pulse.is_alive:
                     notifier.alive()
                 if self._pipeline.wait(0):
                     break
             self._raise_what_ended_it()
         finally:
-            notifier.stopping()
-            self.close()
+            notifier.stopping(f"{self._agent.device_id}: stopping")
+            with notifier.more_time(lambda: self._agent.is_updating, most_s=_LONGEST_GOODBYE_S):
+                self.close()
 
     def stop(self) -> None:
         """Ask for an orderly end; returns at once, from any thread or signal handler."""
@@ -240,8 +245,14 @@ class EdgeDevice:
         except UnavailableError as error:
             _log.warning("the fleet does not answer; the device starts without it: %s", error)
 
-    def _may_stand_still(self) -> bool:
-        return self._agent.is_updating or self._pipeline.model is None or self._pipeline.camera_is_away
+    def _vitals(self) -> Vitals:
+        return Vitals(
+            frames=self._pipeline.finished_frames,
+            engine_busy_s=getattr(self._pipeline, "engine_busy_s", 0.0),
+            has_model=self._pipeline.model is not None,
+            camera_is_away=self._pipeline.camera_is_away,
+            is_updating=self._agent.is_updating,
+        )
 
     def _raise_what_ended_it(self) -> None:
         if self._agent.error is not None:

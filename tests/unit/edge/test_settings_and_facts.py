@@ -1,8 +1,7 @@
-"""Settings, facts of machines, and the way to systemd."""
+"""Settings and facts of machines."""
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,6 @@ from tuf.api.exceptions import (
 
 from edge.config import EdgeSettings, read_edge_settings
 from edge.facts import cpu_model, jetpack_of, jetson_capability, l4t_version, read_facts
-from edge.systemd import Notifier
 from edge.update.interface import ERROR_CODES, REFUSED_CODES
 from edge.update.tuf_source import code_of
 from mien.errors import ConfigError
@@ -118,21 +116,3 @@ def test_errors_of_trust_have_codes(error: Exception, code: str) -> None:
 def test_refused_codes_are_known_codes() -> None:
     """No code is refused that does not exist."""
     assert set(ERROR_CODES) >= REFUSED_CODES
-
-
-def test_systemd_is_told(tmp_path: Path) -> None:
-    """The messages are those of sd_notify(3)."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(str(tmp_path / "notify"))
-        systemd.settimeout(5)
-        notifier = Notifier(str(tmp_path / "notify"))
-        notifier.ready("lab-1")
-        notifier.alive()
-        notifier.stopping()
-        assert [systemd.recv(100) for _ in range(3)] == [b"READY=1\nSTATUS=lab-1", b"WATCHDOG=1", b"STOPPING=1"]
-
-
-def test_without_systemd_nothing_happens() -> None:
-    """No socket: no error."""
-    Notifier("").ready("nobody listens")
-    Notifier("/nonexistent/socket").alive()
