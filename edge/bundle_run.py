@@ -22,7 +22,7 @@ from edge.camera.interface import Camera
 from edge.engine.chooser import builder_for, is_whole, open_engine
 from edge.facts import read_facts
 from edge.pipeline.meter import FrameMeter, FrameTally
-from edge.pipeline.model import LoadedModel, Result
+from edge.pipeline.model import LoadedModel, Result, Source
 from edge.pipeline.pipeline import Pipeline
 from edge.power.chooser import open_power
 from edge.power.sampler import PowerSampler
@@ -161,7 +161,8 @@ def _followed(
         sinks.append(DetectionLines(run.detections))
     if run.preview is not None:
         sinks.append(PreviewVideo(run.preview, fps=run.max_fps or _PREVIEW_FPS))
-    pipeline = Pipeline(camera, sinks=sinks, max_fps=run.max_fps, wanted_frames=run.frames)
+    source = Source(name="camera", camera=camera, max_fps=run.max_fps)
+    pipeline = Pipeline([source], sinks=sinks, wanted_frames=run.frames)
     power.start()
     pipeline.replace_model(model)
     started_s = time.monotonic()

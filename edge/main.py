@@ -25,6 +25,7 @@ from edge.facts import read_facts
 from edge.identity.store import Identity, IdentityStore
 from edge.liveness import Liveness, Patience, Vitals
 from edge.pipeline.meter import FrameMeter
+from edge.pipeline.model import Source
 from edge.pipeline.pipeline import Pipeline
 from edge.power.chooser import open_power
 from edge.power.sampler import PowerSampler
@@ -131,7 +132,9 @@ class EdgeDevice:
             loop=settings.camera.loop,
             max_fps=settings.camera.max_fps,
         )
-        self._pipeline = Pipeline(camera, sinks=(meter, look), max_fps=settings.camera.max_fps)
+        self._pipeline = Pipeline(
+            [Source(name="camera", camera=camera, max_fps=settings.camera.max_fps)], sinks=(meter, look)
+        )
         undo.callback(self._end_model)
         undo.callback(self._pipeline.stop)
         self._slots = SlotStore(state / "slots")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,8 @@ class EngineInfo:
     """Frames, height, width, 3. The first is the most frames that one call takes."""
     top_k: int
     threads: int
+    fixed_batch: bool = True
+    """Whether every call takes exactly that many frames."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -82,6 +84,31 @@ class Engine(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class OverlappingEngine(Engine, Protocol):
+    """An engine that copies one batch while it computes another.
+
+    ``infer`` may be called between ``submit`` and ``collect``: it has buffers of its own.
+    """
+
+    depth: int
+    """Batches that may be submitted before one is collected; their answers are collected in the same order."""
+
+    def submit(self, frames: npt.NDArray[np.uint8]) -> int:
+        """Take a batch ``uint8[N, H, W, 3]`` and begin with it; its ticket. The frames may be overwritten afterwards.
+
+        Raises:
+            EngineError: wrong shape or type, too many batches under way, or the runtime failed.
+        """
+
+    def collect(self, ticket: int) -> RawOutput:
+        """Wait for a batch and return its answer.
+
+        Raises:
+            EngineError: no such batch is under way, or the runtime failed.
+        """
 
 
 class EngineBuilder(Protocol):

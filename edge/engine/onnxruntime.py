@@ -75,6 +75,7 @@ class OnnxRuntimeEngine:
             input_shape=_input_shape(path, inputs[0]),
             top_k=_top_k(path, {tensor.name: tensor for tensor in outputs}),
             threads=threads,
+            fixed_batch=self._fixed_batch,
         )
 
     @property

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from edge.camera.interface import Frame
+from edge.camera.interface import Camera, Frame
 from edge.engine.interface import Engine
+from edge.faces.interface import Faces
 from edge.vision.detections import Detections
 from mien.release import InputSpec, Manifest, OutputSpec, Precision, ReleaseRef, Runtime
 
@@ -47,14 +45,36 @@ class LoadedModel:
 class Result:
     """What was found in one frame."""
 
+    source: str
+    """The camera's name on this device."""
     frame: Frame
     model: LoadedModel
     detections: Detections
     """In the frame's own pixels."""
-    stages_ms: npt.NDArray[np.float32]
-    """``float32[5]``, in the order of :data:`STAGES`."""
+    faces: Faces | None
+    """Who is who over the frames, aligned with the detections; ``None`` where nobody keeps track."""
+    stages_ms: tuple[float, float, float, float, float]
+    """In the order of :data:`STAGES`."""
     luma: float
     """Mean brightness of the frame, 0..255."""
+
+
+class Tracker(Protocol):
+    """Follows the faces of one camera; called by one thread, in the order of frames."""
+
+    def update(self, detections: Detections, at_s: float) -> Faces:
+        """Take in a frame's detections, captured at ``at_s`` (monotonic)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Source:
+    """A camera as the pipeline has it."""
+
+    name: str
+    camera: Camera
+    max_fps: float | None = None
+    """A live camera's frames beyond this rate are let go."""
+    tracker: Tracker | None = None
 
 
 class Sink(Protocol):

@@ -1,8 +1,9 @@
-"""Runs frames through a model: capture → letterbox → infer → decode, one thread each.
+"""Runs the frames of one or more cameras through one model: capture → letterbox → infer → decode, each in its thread.
 
-A live camera feeds a slot where the latest frame wins; a file feeds a queue that loses none. The letterbox takes a
-frame only once it has a free input buffer, and there are two: so a frame waits for at most one inference, and no work
-is done for a frame that will be dropped. The model can be exchanged between two frames while the camera keeps running.
+A live camera feeds a lane where the latest frame wins; a file feeds one that loses none. The letterbox takes frames
+only once it has a free input buffer, and there are few: so a frame waits for at most one inference, and no work is done
+for a frame that will be dropped. Buffers are made with the model and used over and over. The model can be exchanged
+between two frames while the cameras keep running.
 """
 
 from __future__ import annotations
@@ -10,23 +11,24 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from edge.camera.interface import Camera, Frame
 from edge.engine.interface import RawOutput
-from edge.pipeline.model import LoadedModel, Result, Sink
-from edge.pipeline.slots import BoundedQueue, EndOfStream, LatestSlot
+from edge.pipeline.batching import LATENCY_FIRST, Batching
+from edge.pipeline.intake import Intake, Taken
+from edge.pipeline.model import LoadedModel, Result, Sink, Source
+from edge.pipeline.pacing import FrameRate
+from edge.pipeline.seat import Job, Passenger, Seat
+from edge.pipeline.slots import BoundedQueue, EndOfStream
 from edge.vision.decode import decode
-from edge.vision.letterbox import Geometry, Letterbox
-from mien.errors import InternalError, MienError
+from mien.errors import InternalError, MienError, UnavailableError
 
 _log = logging.getLogger(__name__)
 
-_BUFFERS = 2
 _DRAIN_S = 30.0
 _LUMA_STRIDE = 8
 _LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # ITU-R BT.601, channels blue, green, red
@@ -34,74 +36,46 @@ _LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # ITU-R BT.601, channels bl
 Pixels = npt.NDArray[np.uint8]
 
 
-@dataclass(slots=True, eq=False)
-class _Seat:
-    """A model with its input buffers; a buffer that is not free is on its way through."""
-
-    model: LoadedModel
-    letterbox: Letterbox
-    free: list[Pixels] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, model: LoadedModel) -> _Seat:
-        size = model.input
-        shape = (1, size.height, size.width, 3)
-        return cls(
-            model=model,
-            letterbox=Letterbox(size.width, size.height, size.pad_value),
-            free=[np.empty(shape, np.uint8) for _ in range(_BUFFERS)],
-        )
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """One frame on its way."""
-
-    frame: Frame
-    seat: _Seat
-    buffer: Pixels
-    geometry: Geometry
-    luma: float
-    stages_ms: npt.NDArray[np.float32]
-    raw: RawOutput | None = None
-
-
 class Pipeline:
-    """A camera, a model that can be exchanged, and sinks.
+    """Cameras, a model that can be exchanged, and sinks.
 
     Args:
-        camera: read by the pipeline's own thread; closed by :meth:`stop`.
+        sources: the cameras; each is read by a thread of its own and closed by :meth:`stop`.
         sinks: take every result, in order.
-        max_fps: a live camera's frames beyond this rate are let go.
-        wanted_frames: end after this many frames were read.
+        batching: how frames of several cameras share calls of the engine.
+        wanted_frames: end after so many frames were read from each camera.
     """
 
     def __init__(
         self,
-        camera: Camera,
+        sources: Sequence[Source],
         *,
         sinks: Sequence[Sink],
-        max_fps: float | None = None,
+        batching: Batching = LATENCY_FIRST,
         wanted_frames: int | None = None,
     ) -> None:
-        self._camera = camera
+        self._sources = tuple(sources)
         self._sinks = tuple(sinks)
-        self._least_gap_s = 0.9 / max_fps if max_fps else 0.0
+        self._rates = [FrameRate(source.max_fps) for source in self._sources]
         self._wanted_frames = wanted_frames
-        self._latest: LatestSlot[Frame] = LatestSlot()
-        self._frames = self._latest if camera.live else BoundedQueue[Frame](2)
-        self._inputs: BoundedQueue[_Job] = BoundedQueue(_BUFFERS)
-        self._outputs: BoundedQueue[_Job] = BoundedQueue(_BUFFERS)
+        self._intake = Intake([source.camera.live for source in self._sources], batching=batching)
+        self._inputs: BoundedQueue[Job] = BoundedQueue(2)
+        self._outputs: BoundedQueue[Job] = BoundedQueue(2)
         self._seats = threading.Condition()
-        self._seat: _Seat | None = None
+        self._seat: Seat | None = None
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
         self.error: BaseException | None = None
-        """What ended the pipeline, when it was not the end of the source."""
+        """What ended the pipeline, when it was not the end of its sources."""
+        self.camera_errors: dict[str, MienError] = {}
+        """Cameras that went away for good while others go on."""
         self.finished_frames = 0
         """Frames that went through the model and all sinks since the start."""
+        self.bad_frames = 0
+        """Frames that could not be laid into the model's input: empty, or no picture."""
         self.model_errors = 0
+        self.model_errors_in_a_row = 0
         self.last_model_error: MienError | None = None
 
     @property
@@ -111,37 +85,73 @@ class Pipeline:
             return self._seat.model if self._seat else None
 
     @property
+    def engine_busy_s(self) -> float:
+        """How long the engine's call under way has taken so far; 0 between calls."""
+        seat = self._seat
+        return seat.inference.busy_s if seat else 0.0
+
+    @property
+    def cameras_away(self) -> tuple[str, ...]:
+        """Names of the cameras that are lost and being opened again, or gone for good."""
+        return tuple(
+            source.name
+            for source in self._sources
+            if source.name in self.camera_errors or getattr(source.camera, "is_away", False)
+        )
+
+    @property
     def camera_is_away(self) -> bool:
-        """Whether the camera is lost and being opened again."""
-        return bool(getattr(self._camera, "is_away", False))
+        """Whether no camera is there."""
+        return len(self.cameras_away) == len(self._sources)
 
     def start(self) -> None:
         """Start the threads."""
+        for lane, source in enumerate(self._sources):
+            self._begin(f"capture {source.name}", lambda lane=lane: self._capture(lane), lambda: None)  # type: ignore[misc]
         for name, body, last in (
-            ("capture", self._capture, self._frames.finish),
             ("letterbox", self._prepare, self._inputs.finish),
             ("infer", self._infer, self._outputs.finish),
             ("decode", self._decode, self._ended.set),
         ):
-            thread = threading.Thread(target=self._supervise, args=(name, body, last), name=name, daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            self._begin(name, body, last)
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait for the end of the source; whether it came."""
+        """Wait for the end of all sources; whether it came."""
         return self._ended.wait(timeout_s)
 
     def stop(self) -> None:
-        """Stop all threads, close the camera and the sinks. Frames on their way are finished first."""
-        self._stopping.set()
-        with self._seats:
-            self._seats.notify_all()
-        self._camera.close()
-        self._frames.finish()
+        """Stop all threads, close the cameras and the sinks. Frames on their way are finished first."""
+        self._stop_soon()
+        for source in self._sources:
+            source.camera.close()
         for thread in self._threads:
             thread.join(timeout=_DRAIN_S)
         for sink in self._sinks:
             sink.close()
+
+    def set_rate(self, factor: float) -> None:
+        """Take this share of the live cameras' frames, 0..1, within their own rates."""
+        for rate in self._rates:
+            rate.factor = factor
+
+    def infer_aside(self, frames: Pixels) -> RawOutput:
+        """Run letterboxed frames ``uint8[N, H, W, 3]`` for somebody else; from any thread.
+
+        Raises:
+            EngineError: wrong shape or type, or the engine failed.
+            UnavailableError: no model runs, or the engine is held up.
+        """
+        with self._seats:
+            seat = self._seat
+            if seat is None:
+                raise UnavailableError("no model runs", remedy="wait for the release that the fleet wants")
+            seat.guests += 1
+        try:
+            return seat.inference.infer_aside(frames)
+        finally:
+            with self._seats:
+                seat.guests -= 1
+                self._seats.notify_all()
 
     def replace_model(self, model: LoadedModel | None) -> LoadedModel | None:
         """Exchange the model: the next frame goes through ``model``; with ``None``, frames wait or are let go.
@@ -152,19 +162,31 @@ class Pipeline:
         Raises:
             InternalError: the old engine did not finish its frames in time; it must not be closed.
         """
-        seat = _Seat.of(model) if model else None
+        seat = Seat.of(model) if model else None
         with self._seats:
             old, self._seat = self._seat, seat
+            self.model_errors_in_a_row = 0
             self._seats.notify_all()
             if old is None:
                 return None
-            if not self._seats.wait_for(lambda: len(old.free) == _BUFFERS or self._ended.is_set(), _DRAIN_S):
+            if not self._seats.wait_for(lambda: old.is_idle or self._ended.is_set(), _DRAIN_S):
                 raise InternalError("the engine that was to be replaced does not finish its frames")
         return old.model
 
     def take_dropped(self) -> int:
-        """Frames of a live source that were let go for newer ones since the last call."""
-        return self._latest.take_dropped()
+        """Frames of live cameras that were let go for newer ones since the last call."""
+        return sum(self._intake.take_dropped())
+
+    def _begin(self, name: str, body: Callable[[], None], last: Callable[[], None]) -> None:
+        thread = threading.Thread(target=self._supervise, args=(name, body, last), name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _stop_soon(self) -> None:
+        self._stopping.set()
+        with self._seats:
+            self._seats.notify_all()
+        self._intake.finish_all()
 
     def _supervise(self, name: str, body: Callable[[], None], last: Callable[[], None]) -> None:
         """Supervisor of one thread: an error is kept and logged, and the end is passed on."""
@@ -175,70 +197,130 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - a supervisor: no thread may end silently
             self.error = self.error or error
             _log.error("the %s thread ended: %s", name, error, exc_info=not isinstance(error, MienError))
-            self._stopping.set()
-            with self._seats:
-                self._seats.notify_all()
-            self._frames.finish()
+            self._stop_soon()
         finally:
             last()
 
-    def _capture(self) -> None:
-        last_s, read = -1e9, 0
+    def _capture(self, lane: int) -> None:
+        source = self._sources[lane]
+        try:
+            self._read_frames(lane, source)
+        except MienError as error:
+            if len(self.camera_errors) + 1 == len(self._sources):
+                raise
+            _log.error("camera %s is gone; the others go on: %s", source.name, error)
+            self.camera_errors[source.name] = error
+        finally:
+            self._intake.finish(lane)
+
+    def _read_frames(self, lane: int, source: Source) -> None:
+        camera, rate, read = source.camera, self._rates[lane], 0
         while not self._stopping.is_set() and read != self._wanted_frames:
-            frame = self._camera.read()
+            frame = camera.read()
             if frame is None:
                 return
-            if self._camera.live and frame.captured_at_s - last_s < self._least_gap_s:
+            if camera.live and not rate.takes(frame.captured_at_s):
                 continue
-            last_s, read = frame.captured_at_s, read + 1
-            self._frames.put(frame)
+            read += 1
+            self._intake.put(lane, frame)
 
     def _prepare(self) -> None:
         while True:
             self._free_seat()
-            frame = self._frames.get()
-            seat, buffer = self._take_buffer()
-            started_s = time.monotonic()
-            geometry = seat.letterbox.apply(frame.image, buffer[0])
-            stages_ms = np.zeros(5, np.float32)
-            stages_ms[0] = (started_s - frame.captured_at_s) * 1e3
-            job = _Job(frame, seat, buffer, geometry, mean_luma(frame.image), stages_ms)
-            stages_ms[1] = (time.monotonic() - started_s) * 1e3
-            self._inputs.put(job)
+            self._intake.wait()
+            job = self._take_job()
+            for taken in self._intake.take(job.seat.frames_a_call):
+                self._board(job, taken)
+            if job.passengers:
+                self._inputs.put(job)
+            else:
+                self._give_back(job)
+
+    def _board(self, job: Job, taken: Taken) -> None:
+        lane, frame = taken
+        started_s = time.monotonic()
+        try:
+            geometry = job.seat.letterbox.apply(frame.image, job.buffer[len(job.passengers)])
+            luma = mean_luma(frame.image)
+        except MienError as error:
+            self._note_bad(frame.sequence, lane, error)
+            return
+        job.passengers.append(
+            Passenger(
+                lane=lane,
+                frame=frame,
+                geometry=geometry,
+                luma=luma,
+                capture_ms=(started_s - frame.captured_at_s) * 1e3,
+                letterbox_ms=(time.monotonic() - started_s) * 1e3,
+            )
+        )
 
     def _infer(self) -> None:
+        under_way: deque[Job] = deque()
         while True:
-            job = self._inputs.get()
-            started_s = time.monotonic()
-            try:
-                job.raw = job.seat.model.engine.infer(job.buffer)
-            except MienError as error:
-                self._note(error)
-            job.stages_ms[2] = (time.monotonic() - started_s) * 1e3
+            job = self._inputs.get_now() if under_way else self._inputs.get()
+            if job is not None:
+                self._submit(job, under_way)
+            if under_way and (job is None or len(under_way) >= job.seat.inference.depth):
+                self._collect(under_way.popleft())
+
+    def _submit(self, job: Job, under_way: deque[Job]) -> None:
+        job.began_s = time.monotonic()
+        try:
+            job.ticket = job.seat.inference.submit(job.block)
+        except MienError as error:
+            self._note(error)
             self._outputs.put(job)
+        else:
+            under_way.append(job)
+
+    def _collect(self, job: Job) -> None:
+        try:
+            job.raw = job.seat.inference.collect(job.ticket)
+        except MienError as error:
+            self._note(error)
+        else:
+            self.model_errors_in_a_row = 0
+        job.infer_ms = (time.monotonic() - job.began_s) * 1e3
+        self._outputs.put(job)
 
     def _decode(self) -> None:
         while True:
             job = self._outputs.get()
             try:
                 if job.raw is not None:
-                    self._finish(job, job.raw)
+                    for place, passenger in enumerate(job.passengers):
+                        self._finish(job, place, passenger, job.raw)
             finally:
                 self._give_back(job)
 
-    def _finish(self, job: _Job, raw: RawOutput) -> None:
+    def _finish(self, job: Job, place: int, passenger: Passenger, raw: RawOutput) -> None:
         started_s = time.monotonic()
-        model = job.seat.model
-        detections = decode(raw, model.outputs, job.geometry)
+        source, model, frame = self._sources[passenger.lane], job.seat.model, passenger.frame
+        detections = decode(raw, model.outputs, passenger.geometry, index=place)
+        faces = source.tracker.update(detections, frame.captured_at_s) if source.tracker else None
         ended_s = time.monotonic()
-        job.stages_ms[3] = (ended_s - started_s) * 1e3
-        job.stages_ms[4] = (ended_s - job.frame.captured_at_s) * 1e3
-        result = Result(frame=job.frame, model=model, detections=detections, stages_ms=job.stages_ms, luma=job.luma)
+        result = Result(
+            source=source.name,
+            frame=frame,
+            model=model,
+            detections=detections,
+            faces=faces,
+            stages_ms=(
+                passenger.capture_ms,
+                passenger.letterbox_ms,
+                job.infer_ms,
+                (ended_s - started_s) * 1e3,
+                (ended_s - frame.captured_at_s) * 1e3,
+            ),
+            luma=passenger.luma,
+        )
         for sink in self._sinks:
             sink.accept(result)
         self.finished_frames += 1
 
-    def _free_seat(self) -> _Seat:
+    def _free_seat(self) -> Seat:
         """Wait for a model with a free buffer. Call with or without the condition held."""
         with self._seats:
             self._seats.wait_for(lambda: self._stopping.is_set() or (self._seat is not None and bool(self._seat.free)))
@@ -246,21 +328,27 @@ class Pipeline:
                 raise EndOfStream
             return self._seat
 
-    def _take_buffer(self) -> tuple[_Seat, Pixels]:
+    def _take_job(self) -> Job:
         with self._seats:
-            seat = self._free_seat()
-            return seat, seat.free.pop()
+            return self._free_seat().free.pop()
 
-    def _give_back(self, job: _Job) -> None:
+    def _give_back(self, job: Job) -> None:
+        job.clear()
         with self._seats:
-            job.seat.free.append(job.buffer)
+            job.seat.free.append(job)
             self._seats.notify_all()
 
     def _note(self, error: MienError) -> None:
-        if self.model_errors == 0:
+        if self.model_errors_in_a_row == 0:
             _log.error("the engine failed on a frame: %s", error)
         self.model_errors += 1
+        self.model_errors_in_a_row += 1
         self.last_model_error = error
+
+    def _note_bad(self, sequence: int, lane: int, error: MienError) -> None:
+        if self.bad_frames == 0:
+            _log.error("frame %d of %s is let go: %s", sequence, self._sources[lane].name, error)
+        self.bad_frames += 1
 
 
 def mean_luma(image: Pixels) -> float:

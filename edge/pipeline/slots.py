@@ -64,6 +64,15 @@ class BoundedQueue(Generic[T]):
             self._changed.notify_all()
             return item
 
+    def get_now(self) -> T | None:
+        """The oldest item, if one is there."""
+        with self._changed:
+            if not self._items:
+                return None
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
+
     def finish(self) -> None:
         """No more items will come."""
         with self._changed:

@@ -25,9 +25,12 @@ class FakeCamera:
     def give(self, count: int = 1, *, level: int = 100) -> None:
         """Let so many frames of one grey come."""
         for _ in range(count):
-            self._sequence += 1
-            image = np.full((*self._size, 3), level, np.uint8)
-            self._frames.put(Frame(image=image, sequence=self._sequence, captured_at_s=time.monotonic()))
+            self.give_image(np.full((*self._size, 3), level, np.uint8))
+
+    def give_image(self, image: np.ndarray) -> None:
+        """Let this picture come."""
+        self._sequence += 1
+        self._frames.put(Frame(image=image, sequence=self._sequence, captured_at_s=time.monotonic()))
 
     def end(self) -> None:
         """Let the source end."""

@@ -15,15 +15,20 @@ from mien.release import InputSpec, OutputSpec, ReleaseRef
 
 
 class FakeEngine:
-    """Finds one box of class ``answer`` in each frame; ``gate`` holds it up until it is set."""
+    """Finds one box of class ``answer`` in each frame; ``gate`` holds it up until it is set.
 
-    def __init__(self, *, answer: int = 0, size: int = 32, gate: threading.Event | None = None) -> None:
+    The score is ``score``, or with a batch of several frames each frame's own middle pixel as a share of 255.
+    """
+
+    def __init__(self, *, answer: int = 0, size: int = 32, gate: threading.Event | None = None, batch: int = 1) -> None:
         self.answer = answer
+        self.score: float | None = None if batch > 1 else 0.9
         self.gate = gate
         self.calls = 0
         self.closed = False
         self.fails = False
         self._size = size
+        self._batch = batch
 
     @property
     def info(self) -> EngineInfo:
@@ -32,7 +37,7 @@ class FakeEngine:
             runtime_version="0",
             precision="fp32",
             path=Path("fake"),
-            input_shape=(1, self._size, self._size, 3),
+            input_shape=(self._batch, self._size, self._size, 3),
             top_k=1,
             threads=1,
         )
@@ -45,10 +50,16 @@ class FakeEngine:
         if self.fails:
             raise EngineError("the engine failed")
         self.calls += 1
+        return self.answer_to(frames)
+
+    def answer_to(self, frames: np.ndarray) -> RawOutput:
+        """One box a frame."""
+        count, middle = len(frames), self._size // 2
+        seen = frames[:, middle, middle, 0].astype(np.float32)[:, None] / 255
         return RawOutput(
-            boxes=np.array([[[4, 4, 12, 12]]], np.float32),
-            scores=np.array([[0.9]], np.float32),
-            classes=np.array([[self.answer]], np.int32),
+            boxes=np.tile(np.array([4, 4, 12, 12], np.float32), (count, 1, 1)),
+            scores=seen if self.score is None else np.full((count, 1), self.score, np.float32),
+            classes=np.full((count, 1), self.answer, np.int32),
         )
 
     def close(self) -> None:
@@ -61,6 +72,30 @@ class FakeEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class OverlappingFake(FakeEngine):
+    """Takes up to ``depth`` batches before it must be asked for the first answer; scores tell the frames apart."""
+
+    def __init__(self, *, depth: int) -> None:
+        super().__init__()
+        self.score = None
+        self.depth = depth
+        self.most_under_way = 0
+        self._under_way: dict[int, RawOutput] = {}
+        self._tickets = 0
+
+    def submit(self, frames: np.ndarray) -> int:
+        if len(self._under_way) == self.depth:
+            raise AssertionError("more batches than the engine takes")
+        self._tickets += 1
+        self._under_way[self._tickets] = self.answer_to(frames.copy())
+        self.most_under_way = max(self.most_under_way, len(self._under_way))
+        return self._tickets
+
+    def collect(self, ticket: int) -> RawOutput:
+        threading.Event().wait(0.005)  # computing: the next frame arrives meanwhile
+        return self._under_way.pop(ticket)
 
 
 def fake_model(engine: FakeEngine, version: str = "1.0.0", *, size: int = 32) -> LoadedModel:

@@ -7,14 +7,19 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge.camera.interface import CameraError
+from edge.pipeline.batching import Batching
 from edge.pipeline.meter import FrameMeter
-from edge.pipeline.model import Result
+from edge.pipeline.model import Result, Source
+from edge.pipeline.pacing import FrameRate
 from edge.pipeline.pipeline import Pipeline, mean_luma
 from edge.pipeline.slots import BoundedQueue, EndOfStream, LatestSlot
+from mien.errors import UnavailableError
 from tests.fakes.fake_camera import FakeCamera
-from tests.fakes.fake_engine import FakeEngine, fake_model
+from tests.fakes.fake_engine import FakeEngine, OverlappingFake, fake_model
 
 
 class Collector:
@@ -48,7 +53,7 @@ def make() -> Iterator[Make]:
 
     def build(*, live: bool = False, **more: object) -> tuple[FakeCamera, Pipeline, Collector]:
         camera, sink = FakeCamera(live=live), Collector()
-        pipeline = Pipeline(camera, sinks=(sink,), **more)  # type: ignore[arg-type]
+        pipeline = Pipeline([Source(name="door", camera=camera)], sinks=(sink,), **more)  # type: ignore[arg-type]
         made.append(pipeline)
         return camera, pipeline, sink
 
@@ -77,7 +82,7 @@ def test_a_busy_engine_lets_old_live_frames_go(make: Make) -> None:
     camera.give(50)
     camera.end()
     for thread in threading.enumerate():
-        if thread.name == "capture":
+        if thread.name == "capture door":
             thread.join(10)
     gate.set()
     assert pipeline.wait(10)
@@ -226,6 +231,197 @@ def test_a_slot_keeps_the_latest_only() -> None:
     for item in range(3):
         slot.put(item)
     assert (slot.get(), slot.take_dropped()) == (2, 2)
+
+
+def cameras_of(make_pipeline: list[Pipeline], *cameras: FakeCamera, **more: object) -> tuple[Pipeline, Collector]:
+    sink = Collector()
+    sources = [Source(name=f"camera-{index}", camera=camera) for index, camera in enumerate(cameras)]
+    pipeline = Pipeline(sources, sinks=(sink,), **more)  # type: ignore[arg-type]
+    make_pipeline.append(pipeline)
+    return pipeline, sink
+
+
+@pytest.fixture
+def pipelines() -> Iterator[list[Pipeline]]:
+    """Pipelines that are stopped after the test."""
+    made: list[Pipeline] = []
+    yield made
+    for pipeline in made:
+        pipeline.stop()
+
+
+def test_two_cameras_share_one_engine(pipelines: list[Pipeline]) -> None:
+    """Every result says whose it is, each camera's frames come in order, and none of a file's is lost."""
+    first, second = FakeCamera(live=False), FakeCamera(live=False)
+    pipeline, sink = cameras_of(pipelines, first, second)
+    engine = FakeEngine()
+    pipeline.replace_model(fake_model(engine))
+    for camera in (first, second):
+        camera.give(10)
+        camera.end()
+    pipeline.start()
+    assert pipeline.wait(10)
+    for name in ("camera-0", "camera-1"):
+        assert [r.frame.sequence for r in sink.results if r.source == name] == list(range(1, 11))
+    assert engine.calls == 20
+
+
+def test_throughput_first_puts_frames_of_all_cameras_into_one_call(pipelines: list[Pipeline]) -> None:
+    """With room for four, twenty frames of four files take five calls, and each gets its own answer."""
+    cameras = [FakeCamera(live=False) for _ in range(4)]
+    pipeline, sink = cameras_of(pipelines, *cameras, batching=Batching(mode="throughput", wait_s=30))
+    engine = FakeEngine(batch=4)
+    pipeline.replace_model(fake_model(engine))
+    for level, camera in enumerate(cameras):
+        camera.give(5, level=100 + level)
+        camera.end()
+    pipeline.start()
+    assert pipeline.wait(10)
+    assert (len(sink.results), engine.calls) == (20, 5)
+    for result in sink.results:
+        answered = result.detections.scores[0]
+        assert answered == pytest.approx(result.frame.image[0, 0, 0] / 255), "the answer belongs to another frame"
+
+
+def test_a_lost_camera_leaves_the_others_running(pipelines: list[Pipeline]) -> None:
+    """One camera gone for good is named; the other's frames still come out, and its end ends the pipeline."""
+    lost, kept = FakeCamera(live=True), FakeCamera(live=False)
+    pipeline, sink = cameras_of(pipelines, lost, kept)
+    pipeline.replace_model(fake_model(FakeEngine()))
+    lost.fail()
+    pipeline.start()
+    while not pipeline.cameras_away:
+        threading.Event().wait(0.005)
+    kept.give(5)
+    kept.end()
+    assert pipeline.wait(10)
+    assert pipeline.cameras_away == ("camera-0",)
+    assert pipeline.error is None
+    assert len(sink.results) == 5
+
+
+def test_a_frame_of_nothing_is_let_go(make: Make) -> None:
+    """A frame of 0 bytes costs itself only."""
+    camera, pipeline, sink = make()
+    pipeline.replace_model(fake_model(FakeEngine()))
+    camera.give(1)
+    camera.give_image(np.zeros((0, 0, 3), np.uint8))
+    camera.give(1)
+    camera.end()
+    pipeline.start()
+    assert pipeline.wait(10)
+    assert ([result.frame.sequence for result in sink.results], pipeline.bad_frames) == ([1, 3], 1)
+
+
+def test_a_camera_that_changes_its_size_is_followed(make: Make) -> None:
+    """Boxes come back in the pixels of the frame that they were found in."""
+    camera, pipeline, sink = make()
+    pipeline.replace_model(fake_model(FakeEngine()))
+    camera.give(1)
+    camera.give_image(np.zeros((96, 128, 3), np.uint8))
+    camera.end()
+    pipeline.start()
+    assert pipeline.wait(10)
+    assert np.allclose(sink.results[1].detections.boxes, sink.results[0].detections.boxes * 2)
+
+
+def test_an_answer_of_nans_is_a_fault_of_the_engine(make: Make) -> None:
+    """Not one result is made of it, and it is counted in a row until a good answer comes."""
+    camera, pipeline, sink = make(live=True)
+    engine = FakeEngine()
+    engine.score = float("nan")
+    pipeline.replace_model(fake_model(engine))
+    pipeline.start()
+    for wanted in (1, 2):
+        camera.give(1)
+        while pipeline.model_errors < wanted:
+            threading.Event().wait(0.005)
+    assert (pipeline.model_errors_in_a_row, len(sink.results)) == (2, 0)
+    engine.score = None
+    camera.give(1)
+    sink.wait(1)
+    assert pipeline.model_errors_in_a_row == 0
+
+
+def test_a_hanging_engine_shows_how_long_it_hangs(make: Make) -> None:
+    """While a call is under way its age can be read; afterwards frames go on and nothing is under way."""
+    camera, pipeline, sink = make(live=True)
+    gate = threading.Event()
+    pipeline.replace_model(fake_model(FakeEngine(gate=gate)))
+    pipeline.start()
+    camera.give(1)
+    while pipeline.engine_busy_s <= 0:
+        threading.Event().wait(0.005)
+    camera.give(20)
+    gate.set()
+    sink.wait(2)
+    while pipeline.engine_busy_s > 0:
+        threading.Event().wait(0.005)
+    assert pipeline.error is None
+
+
+def test_others_may_use_the_engine_between_two_frames(make: Make) -> None:
+    """A guest's batch is answered while frames run, and an exchange waits for the guest."""
+    _, pipeline, _ = make(live=True)
+    gate = threading.Event()
+    old = FakeEngine(answer=1, gate=gate)
+    pipeline.replace_model(fake_model(old))
+    pipeline.start()
+    answers: list[int] = []
+
+    def ask() -> None:
+        answers.append(int(pipeline.infer_aside(np.zeros((1, 32, 32, 3), np.uint8)).classes[0, 0]))
+
+    guest = threading.Thread(target=ask)
+    guest.start()
+    while pipeline.engine_busy_s <= 0:
+        threading.Event().wait(0.005)
+    exchanged = threading.Event()
+
+    def exchange() -> None:
+        replaced = pipeline.replace_model(None)
+        assert replaced is not None
+        replaced.engine.close()
+        exchanged.set()
+
+    threading.Thread(target=exchange).start()
+    assert not exchanged.wait(0.1)
+    gate.set()
+    assert exchanged.wait(10)
+    guest.join(10)
+    assert answers == [1]
+    with pytest.raises(UnavailableError, match="no model runs"):
+        pipeline.infer_aside(np.zeros((1, 32, 32, 3), np.uint8))
+
+
+def test_an_overlapping_engine_gets_the_next_batch_before_it_answers(make: Make) -> None:
+    """Two batches are under way at once, none is lost, and answers stay with their frames."""
+    camera, pipeline, sink = make()
+    engine = OverlappingFake(depth=2)
+    pipeline.replace_model(fake_model(engine))
+    for level in range(101, 121):
+        camera.give(1, level=level)
+    camera.end()
+    pipeline.start()
+    assert pipeline.wait(10)
+    assert [round(float(r.detections.scores[0]) * 255) for r in sink.results] == list(range(101, 121))
+    assert engine.most_under_way == 2
+
+
+@given(factor=st.floats(0.05, 1.0), frames=st.integers(1, 400))
+def test_a_reduced_rate_takes_that_share_of_frames(factor: float, frames: int) -> None:
+    """Of n frames within the camera's rate, n × factor are taken, give or take one."""
+    rate = FrameRate()
+    rate.factor = factor
+    taken = sum(rate.takes(index * 0.033) for index in range(frames))
+    assert abs(taken - frames * factor) <= 1
+
+
+def test_a_rate_of_thirty_takes_what_a_jittering_camera_gives() -> None:
+    """Frames that come a little early still count; a camera of twice the rate loses every other frame."""
+    on_time, twice = FrameRate(30), FrameRate(30)
+    assert sum(on_time.takes(t / 30 + (0.002 if t % 2 else 0)) for t in range(30)) == 30
+    assert sum(twice.takes(t / 60) for t in range(60)) == 30
 
 
 @pytest.mark.parametrize("link", [LatestSlot(), BoundedQueue(3)])
