@@ -106,6 +106,10 @@ class Window(Message):
     confidence_mean: Fraction | None = None
     confidence_histogram: tuple[Count, ...] = Field(default=(), max_length=CONFIDENCE_BINS)
     brightness_histogram: tuple[Count, ...] = Field(default=(), max_length=BRIGHTNESS_BINS)
+    merged: Annotated[int, Field(ge=1)] = 1
+    """Windows in this one, where a full spool made old ones coarser: numbers sequence - merged + 1 to sequence."""
+    dropped_messages: dict[str, Count] = {}
+    """Windows, events and update reports (window, event, update) that the device gave up since the window before."""
 
 
 class Event(Message):
