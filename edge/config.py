@@ -5,6 +5,7 @@ Reads a file and checks it; opens nothing. ``configs/edge/default.yaml`` states 
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -88,7 +89,7 @@ class FacesSettings(Settings):
     least_iou: float = Field(default=0.3, gt=0, lt=1)
     """Overlap with where the face was expected, for a detection to be taken as the same face."""
     double_iou: float = Field(default=0.7, gt=0, le=1)
-    """Two boxes of different expressions that overlap so much are one face."""
+    """Two boxes that overlap so much are one face, whatever their expressions."""
     birth_hits: int = Field(default=3, ge=1, le=100)
     """Frames in a row that must show a face before it gets a number."""
     death_after_s: float = Field(default=1.0, gt=0, le=60)
@@ -147,17 +148,49 @@ class LimitsSettings(Settings):
 
 
 class ApiSettings(Settings):
-    """The local API; on the loopback interface only."""
+    """The local API: on the loopback interface, or elsewhere with a token and TLS."""
 
     enabled: bool = False
-    host: Literal["127.0.0.1", "::1"] = "127.0.0.1"
+    host: str = "127.0.0.1"
+    """An address of this machine. Any but 127.0.0.1 and ::1 wants ``token_file``, ``certificate`` and ``key``."""
     port: int = Field(default=8330, ge=0, le=65535)
+    token_file: Path | None = None
+    """Holds the token that callers must show; only its owner may read it. Without one, all of this machine may call."""
+    certificate: Path | None = None
+    """PEM, with its chain; with ``key``, the API speaks HTTPS only."""
+    key: Path | None = None
+    preview: bool = False
+    """Show what the cameras see on the live page, while somebody looks at it."""
+    preview_fps: float = Field(default=5.0, gt=0, le=15)
+    preview_width: int = Field(default=640, ge=160, le=1280)
+    preview_quality: int = Field(default=70, ge=20, le=90)
+    """Of the page's JPEG pictures."""
+
+    @field_validator("host")
+    @classmethod
+    def _host_is_an_address(cls, host: str) -> str:
+        return str(ip_address(host))
+
+    @model_validator(mode="after")
+    def _is_guarded_beyond_loopback(self) -> ApiSettings:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together: name both files, or neither")
+        missing = [name for name in ("token_file", "certificate", "key") if getattr(self, name) is None]
+        if missing and not ip_address(self.host).is_loopback:
+            raise ValueError(
+                f"host {self.host} is open to others and wants {', '.join(missing)}: name the files, "
+                "or use host 127.0.0.1"
+            )
+        return self
 
 
 class PrivacySettings(Settings):
-    """What may leave the device. Images never do: there is no code that sends one."""
+    """What of a face may be seen, and by whom."""
 
     images_leave_device: Literal[False] = False
+    """No image is ever sent to a fleet: there is no code that does."""
+    show_faces: bool = False
+    """Show faces on the live page as they are; otherwise each one that the model finds is covered."""
 
 
 class EdgeSettings(Settings):
