@@ -239,7 +239,7 @@ class EdgeDevice:
     def _window_stored(self, window: Window) -> None:
         for alert in alerts_between(self._state.window, window):
             self._outbox.event(alert.kind, alert.severity, alert.message)
-        self._state.window = window
+        self._state.add_window(window)
         self._publisher.wake()
 
     def _check_session_once(self) -> None:

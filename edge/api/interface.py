@@ -113,22 +113,22 @@ class CameraStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pulse:
-    """How the device does at this moment; figures that it does not have are absent."""
+    """How the device does at this moment; figures that it does not have are absent. Counts are since the start."""
 
     frames: int
-    """Finished since the start."""
+    """Finished."""
     at_s: float
     """``time.monotonic()`` of the count."""
     power_w: float | None = None
     power_source: str = "none"
     temperature_c: Mapping[str, float] = field(default_factory=dict)
     tracks: int | None = None
-    """Track numbers given since the start."""
+    """Numbers given to faces."""
     faces: int | None = None
     """Faces that are followed now."""
     model_errors: int | None = None
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
-    """Time spent in each stage since the start."""
+    """Time spent in each stage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,3 +148,13 @@ class BrokerStatus:
 
     connected: bool
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsStatus:
+    """What the device leaves undone to stay within heat, current and memory."""
+
+    step: int
+    """0 is everything."""
+    detail: str = ""
+    """Which rate and variant this step means, and why."""
