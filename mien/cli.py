@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mien import __version__
-from mien.endings import end_in_order
+from mien.endings import end_in_order, ended
 from mien.errors import ConfigError, ExitCode, MienError, UnavailableError, UnsupportedError
 
 _PARTS: dict[str, tuple[str, str, str]] = {
@@ -90,13 +90,26 @@ def _missing(name: str, extra: str, error: ModuleNotFoundError) -> UnsupportedEr
 
 def main() -> None:
     """Entry point of the console script."""
-    command = typer.main.get_command(app)
     end_in_order()
     try:
-        result = command(standalone_mode=False)
-        code = result if isinstance(result, int) else ExitCode.OK
+        code = _outcome()
     except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
         code = ExitCode.INTERRUPTED
+    ended()
+    sys.exit(int(code))
+
+
+def _outcome() -> int:
+    """Run the command; what it raises becomes words and an exit code.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted.
+    """
+    code: int
+    try:
+        result = typer.main.get_command(app)(standalone_mode=False)
+        code = result if isinstance(result, int) else ExitCode.OK
     except MienError as error:
         report(error)
         code = error.exit_code
@@ -107,8 +120,8 @@ def main() -> None:
             raise
         report(missing)
         code = missing.exit_code
-    except (typer.Abort, EOFError):
-        code = ExitCode.INTERRUPTED
+    except (typer.Abort, EOFError) as error:  # what typer makes of a KeyboardInterrupt
+        raise KeyboardInterrupt from error
     except OSError as error:
         found = _of_the_machine(error)
         report(found)
@@ -118,7 +131,7 @@ def main() -> None:
             raise
         error.show()
         code = error.exit_code
-    sys.exit(int(code))
+    return code
 
 
 def report(error: MienError) -> None:

@@ -10,13 +10,17 @@ import errno
 import hashlib
 import json
 import os
+import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from mien.endings import removed_when_interrupted
 from mien.errors import UnavailableError
+from mien.parts import hold, part_of
 
 _CHUNK_BYTES = 1 << 20
 
@@ -46,14 +50,11 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
     Raises:
         UnavailableError: the disk is full or read-only, with the path and the remedy.
     """
+    temporary = part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    except OSError as error:
-        raise _disk_error(path, error) from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+            hold(stream.fileno())
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -63,8 +64,20 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise _disk_error(path, error) from error
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # it has its final name, or its folder is gone
             temporary.unlink()
+
+
+@contextmanager
+def scratch(purpose: str) -> Iterator[Path]:
+    """Yield an empty temporary folder that vanishes with the block, and with an interrupt."""
+    folder = Path(tempfile.gettempdir()) / f"mien-{purpose}-{secrets.token_hex(8)}"
+    with removed_when_interrupted(folder):
+        try:
+            folder.mkdir(mode=0o700)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_bytes(path: Path, content: bytes, *, mode: int = 0o644) -> None:

@@ -5,7 +5,6 @@ The nodes that choose and decode boxes, the convolutions right before them, and 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy.typing as npt
 import onnx
 
 from mien.console import SILENT, Progress
-from mien.files import write_bytes
+from mien.files import scratch, write_bytes
 from mien.release import MethodResult
 from optimize.calibration.collect import collect_histograms
 from optimize.calibration.histograms import Histogram
@@ -160,7 +159,7 @@ def fidelity_of(graph: onnx.ModelProto, witness: Witness) -> tuple[Fidelity, int
     halve(graph.graph)
     shift_activations(graph.graph)
     content = graph.SerializeToString()
-    with tempfile.TemporaryDirectory(prefix="mien-int8-") as folder:
-        path = Path(folder) / "int8.onnx"
+    with scratch("int8") as folder:
+        path = folder / "int8.onnx"
         write_bytes(path, content)
         return witness.judge(path), len(content)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from mien.errors import ConfigError
+from mien.parts import sweep
 from mien.release import MANIFEST
 
 ARCHIVE = ".tar.zst"
 
 
 def check_out(out: Path, *inputs: Path) -> None:
-    """Make sure, before any work, that a result destroys nothing.
+    """Make sure, before any work, that a result destroys nothing; what a killed run left of it is removed.
 
     Args:
         out: the file to write.
@@ -27,6 +28,7 @@ def check_out(out: Path, *inputs: Path) -> None:
     elif (out.parent / MANIFEST).is_file():
         found = f"a place inside the release bundle {out.parent}, which is never changed"
     else:
+        sweep(out)
         return
     raise ConfigError(
         f"could not write to {out}", found=found, wanted="a file of its own", remedy="choose another --out"

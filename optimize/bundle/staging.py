@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mien.endings import removed_when_interrupted
 from mien.errors import BundleError, UnavailableError
 from mien.files import sha256_of, sync_folder, write_text
+from mien.parts import held, part_of, sweep
 from mien.release import MANIFEST, FileEntry, Manifest, ReleaseRef
 
 
@@ -33,12 +34,30 @@ def check_target(out: Path, name: str, version: str) -> ReleaseRef:
 def staged(out: Path) -> Iterator[Path]:
     """Yield an empty folder that becomes ``out`` when the block ends without an error, and vanishes otherwise.
 
+    What killed runs left behind for the same ``out`` is removed first.
+
     Raises:
         UnavailableError: the disk is read-only or full.
     """
+    sweep(out)
+    folder = part_of(out)
+    with removed_when_interrupted(folder):
+        try:
+            _make(folder, out)
+            with held(folder):
+                yield folder
+                folder.chmod(0o755)
+                sync_folder(folder)
+                folder.rename(out)
+            sync_folder(out.parent)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make(folder: Path, out: Path) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+        folder.mkdir(mode=0o700)
     except OSError as error:
         raise UnavailableError(
             f"could not make a folder beside {out}",
@@ -46,14 +65,6 @@ def staged(out: Path) -> Iterator[Path]:
             wanted="a writable disk with room",
             remedy="choose another --out, or free some disk space",
         ) from error
-    try:
-        yield folder
-        folder.chmod(0o755)
-        sync_folder(folder)
-        folder.rename(out)
-        sync_folder(out.parent)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def entry(folder: Path, path: str) -> FileEntry:

@@ -7,7 +7,6 @@ import io
 import logging
 import re
 import shutil
-import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy.typing as npt
 import onnx
 
 from mien.console import SILENT, Progress
-from mien.files import write_bytes
+from mien.files import scratch, write_bytes
 from optimize.graph.metadata import metadata_of, set_metadata, with_precision
 from optimize.quantize.interface import QuantizeError
 from optimize.quantize.placement import Placement, placement_of
@@ -42,10 +41,10 @@ class ModelOptQuantizer:
     ) -> Placement:
         """See :class:`optimize.quantize.interface.Quantizer`."""
         progress.start("place INT8 (Model Optimizer)", 1)
-        with tempfile.TemporaryDirectory(prefix="mien-quantize-") as folder, _quiet():
+        with scratch("quantize") as folder, _quiet():
             from modelopt.onnx.quantization import quantize
 
-            draft, copy = Path(folder) / "int8.onnx", Path(folder) / "model.onnx"
+            draft, copy = folder / "int8.onnx", folder / "model.onnx"
             shutil.copyfile(model, copy)  # the library writes beside what it reads
             try:
                 quantize(
@@ -82,10 +81,10 @@ def write_fp16(model: Path, out: Path, *, frames: npt.NDArray[np.uint8], progres
         QuantizeError: Model Optimizer could not convert it.
     """
     progress.start("FP16 (AutoCast)", 1)
-    with tempfile.TemporaryDirectory(prefix="mien-fp16-") as folder, _quiet():
+    with scratch("fp16") as folder, _quiet():
         from modelopt.onnx.autocast import convert_to_mixed_precision
 
-        inputs = Path(folder) / "frames.npz"
+        inputs = folder / "frames.npz"
         np.savez(inputs, frames=frames)  # named as the graph's input
         try:
             made = convert_to_mixed_precision(

@@ -6,7 +6,6 @@ import contextlib
 import io
 import logging
 import shutil
-import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from edge.engine.interface import INPUT
 from mien.console import SILENT, Progress
+from mien.files import scratch
 from optimize.quantize.interface import QuantizeError
 from optimize.quantize.placement import Placement, placement_of
 
@@ -45,8 +45,8 @@ class OnnxRuntimeQuantizer:
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
         progress.start("place INT8 (onnxruntime)", 1)
-        with tempfile.TemporaryDirectory(prefix="mien-quantize-") as folder, _quiet():
-            draft, copy = Path(folder) / "int8.onnx", Path(folder) / "model.onnx"
+        with scratch("quantize") as folder, _quiet():
+            draft, copy = folder / "int8.onnx", folder / "model.onnx"
             shutil.copyfile(model, copy)  # the library writes beside what it reads
             try:
                 quantize_static(
