@@ -33,12 +33,22 @@ class HostLoad:
 
     def ram_bytes(self) -> int | None:
         """Memory in use, in bytes; ``None`` when it cannot be read."""
+        memory = self._memory()
+        return None if memory is None else memory[0] - memory[1]
+
+    def memory_free(self) -> float | None:
+        """Share of the memory that can be had without swapping, 0 to 1; ``None`` when it cannot be read."""
+        memory = self._memory()
+        return None if memory is None or memory[0] <= 0 else memory[1] / memory[0]
+
+    def _memory(self) -> tuple[int, int] | None:
+        """Bytes in all, and bytes that can be had."""
         try:
             lines = dict(line.split(":", 1) for line in self._meminfo.read_text().splitlines() if ":" in line)
-            kilobytes = int(lines["MemTotal"].split()[0]) - int(lines["MemAvailable"].split()[0])
-        except (OSError, KeyError, ValueError):
+            total, available = (int(lines[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+        except (OSError, KeyError, ValueError, IndexError):
             return None
-        return kilobytes * 1024
+        return total, available
 
     def _ticks(self) -> tuple[int, int] | None:
         try:

@@ -1,7 +1,8 @@
-"""What a source of power and temperature figures is to the rest of the device.
+"""What a source of power and temperature figures is to the rest of the device, and what a policy needs to know of them.
 
 Rules for implementations: a figure that the source does not give is absent, never zero; ``read`` is called about once a
-second from one thread and must not block for long; units are in the names.
+second from one thread and must not block for long; units are in the names; a source that was there and is gone raises
+:class:`PowerError` from ``read``, it never repeats an old reading as a new one.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ from typing import Protocol
 
 from mien.errors import UnsupportedError
 
+_OTHER_SENSORS = ("nvme", "iwlwifi", "pmic")
+"""Sensors whose limits are not the processor's, by the beginning of their name."""
+_REPLAYED = "(replay)"
+
 
 class PowerError(UnsupportedError):
-    """A power source that was asked for is not on this machine."""
+    """A power source that was asked for is not on this machine, or has gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +30,70 @@ class PowerSample:
     total_w: float | None = None
     """Input power of the board or package; ``None`` when the source has no such figure."""
     rails_w: dict[str, float] = field(default_factory=dict)
+    limits_a: dict[str, float] = field(default_factory=dict)
+    """Current at which a rail raises its critical alarm, where one is set."""
     temperature_c: dict[str, float] = field(default_factory=dict)
+    clocks_hz: dict[str, float] = field(default_factory=dict)
+    """``gpu``, ``cpu`` (the fastest core) and ``emc`` (memory); a GPU that is switched off has 0."""
+    fan_percent: float | None = None
+    fan_rpm: float | None = None
+    nvpmodel: str | None = None
+    """The power mode by name; its number means another mode on another board."""
     gpu_percent: float | None = None
     cpu_percent: float | None = None
     ram_bytes: int | None = None
+    """Memory in use."""
+    ram_total_bytes: int | None = None
     throttled: bool = False
     over_current: bool = False
+    alarms: tuple[str, ...] = ()
+    """What raised the two flags: cooling devices, rails, counters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What a policy that keeps a device within its limits looks at."""
+
+    at_s: float
+    """``time.monotonic()``."""
+    hottest_c: float | None = None
+    """The hottest sensor of the processor and board; not a disk's, not a radio's, not a replayed one."""
+    throttled: bool = False
+    over_current: bool = False
+    memory_free: float | None = None
+    """Share of the memory that can be had without swapping, 0 to 1."""
+    total_w: float | None = None
+
+
+def health_of(sample: PowerSample | None, *, at_s: float, memory_free: float | None = None) -> Health:
+    """A reading as a policy sees it.
+
+    Args:
+        sample: the newest reading; ``None`` when there is none that is recent.
+        at_s: now.
+        memory_free: the kernel's own estimate, which goes before the reading's.
+    """
+    if sample is None:
+        return Health(at_s=at_s, memory_free=memory_free)
+    hot = [
+        degrees
+        for name, degrees in sample.temperature_c.items()
+        if not name.lower().startswith(_OTHER_SENSORS) and not name.endswith(_REPLAYED)
+    ]
+    return Health(
+        at_s=at_s,
+        hottest_c=max(hot) if hot else None,
+        throttled=sample.throttled,
+        over_current=sample.over_current,
+        memory_free=memory_free if memory_free is not None else _free_of(sample),
+        total_w=sample.total_w,
+    )
+
+
+def _free_of(sample: PowerSample) -> float | None:
+    if sample.ram_bytes is None or not sample.ram_total_bytes:
+        return None
+    return min(max(1 - sample.ram_bytes / sample.ram_total_bytes, 0.0), 1.0)
 
 
 class PowerSource(Protocol):
@@ -38,10 +101,14 @@ class PowerSource(Protocol):
 
     @property
     def name(self) -> str:
-        """jtop, tegrastats, ina3221, rapl, replay or none: stands beside every figure that comes from it."""
+        """jtop, tegrastats, ina3221, nvml, rapl, replay or none: stands beside every figure that comes from it."""
 
     def read(self) -> PowerSample | None:
-        """The newest reading, or ``None`` when there is none yet."""
+        """The newest reading, or ``None`` when there is none yet.
+
+        Raises:
+            PowerError: the source has gone.
+        """
 
     def close(self) -> None:
         """Give the source back."""

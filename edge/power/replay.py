@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge.power.interface import PowerSample
-from edge.power.tegrastats import TegraLine, parse
+from edge.power.tegraline import TegraLine, parse
 from mien.errors import ConfigError
 
 

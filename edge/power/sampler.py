@@ -1,17 +1,25 @@
-"""Reads the power source at its interval in a thread of its own and keeps the last readings."""
+"""Reads the power source at its interval in a thread of its own and keeps the last readings.
+
+When the source changes, what the old one read is dropped: figures of two sources are never summed up together.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 
-from edge.power.interface import PowerSample, PowerSource
+from edge.power.host import HostLoad
+from edge.power.interface import Health, PowerSample, PowerSource, health_of
 from mien.errors import MienError
 
 _log = logging.getLogger(__name__)
 
 _MOST_READINGS = 1024
+_STALE_S = 10.0
+_STALE_INTERVALS = 5
 
 
 class PowerSampler:
@@ -20,11 +28,15 @@ class PowerSampler:
     Args:
         source: where they come from; closed with the sampler.
         interval_s: time between two readings.
+        clock: monotonic seconds, the same that the source stamps its readings with.
     """
 
-    def __init__(self, source: PowerSource, *, interval_s: float) -> None:
+    def __init__(self, source: PowerSource, *, interval_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._source = source
+        self._name = source.name
         self._interval_s = interval_s
+        self._clock = clock
+        self._host = HostLoad()
         self._readings: deque[PowerSample] = deque(maxlen=_MOST_READINGS)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -32,8 +44,8 @@ class PowerSampler:
 
     @property
     def name(self) -> str:
-        """The source's name."""
-        return self._source.name
+        """The name of the source that the readings come from."""
+        return self._name
 
     def start(self) -> None:
         """Begin reading."""
@@ -50,6 +62,12 @@ class PowerSampler:
         """The latest reading."""
         with self._lock:
             return self._readings[-1] if self._readings else None
+
+    def health(self) -> Health:
+        """What a limits policy looks at, now; a reading that is old says nothing of now."""
+        now_s, newest = self._clock(), self.newest()
+        recent = newest is not None and now_s - newest.at_s <= max(_STALE_S, _STALE_INTERVALS * self._interval_s)
+        return health_of(newest if recent else None, at_s=now_s, memory_free=self._host.memory_free())
 
     def close(self) -> None:
         """Stop reading and close the source."""
@@ -69,6 +87,9 @@ class PowerSampler:
                     _log.warning("power source %s: %s", self.name, error)
                 failed = True
             with self._lock:
+                if self._source.name != self._name:
+                    self._name = self._source.name
+                    self._readings.clear()
                 if sample is not None and (not self._readings or sample.at_s > self._readings[-1].at_s):
                     self._readings.append(sample)
             if self._stopping.wait(self._interval_s):

@@ -1,96 +1,43 @@
-"""NVIDIA's ``tegrastats``: a pure parser of its lines, and the source that runs it.
+"""Runs NVIDIA's ``tegrastats`` and keeps its newest line; :mod:`edge.power.tegraline` reads it.
 
-The spelling of a line changed between boards and releases; what this parser reads:
-
-- rails: ``VDD_IN 4945mW/4945mW`` (JetPack 5 and 6), ``POM_5V_IN 2543/2543`` (JetPack 4, milliwatts without a unit),
-  ``VIN 23500mW/23500mW`` (Thor). The first figure is now, the second NVIDIA's average, which is not used;
-- temperatures: ``cpu@48.5C``, ``CPU@46C``, ``tj@51.2C``; an offline sensor says ``-256C``;
-- GPU load: ``GR3D_FREQ 43%``, ``GR3D_FREQ 43%@[612]``; Thor gives ``GR3D_FREQ @[1575,1575,1575]``, which has no load;
-- memory: ``RAM 2464/7620MB (lfb 4x4MB)``; CPU: ``CPU [12%@1510,off,…]``.
+A program that ended, fell silent or shows no rails (some releases show them to root only) is no source of power: it is
+refused or given up, with what it said last.
 """
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import threading
 import time
-from dataclasses import dataclass, field
+from contextlib import suppress
+from pathlib import Path
 
+from edge.power.board import Board, completed
 from edge.power.interface import PowerError, PowerSample
+from edge.power.sysfs import SYS
+from edge.power.tegraline import TegraLine, parse
 
-INPUT_RAILS = ("VDD_IN", "POM_5V_IN", "VIN", "SYS_IN", "VIN_SYS_5V0")
-"""Names of the rail which feeds the whole board, most telling first; ``VIN_SYS_5V0`` is one part only on Orin AGX."""
-_PART_OF_THE_BOARD = frozenset({"VIN_SYS_5V0"})
-
-_RAIL = re.compile(r"\b([A-Z][A-Z0-9_]*)\s+(\d+)(?:mW)?/(\d+)(?:mW)?(?=\s|$)")
-_TEMPERATURE = re.compile(r"\b([A-Za-z][A-Za-z0-9_]*)@(-?\d+(?:\.\d+)?)C\b")
-_GPU = re.compile(r"\bGR3D_FREQ\s+(\d+)%")
-_RAM = re.compile(r"\bRAM\s+(\d+)/\d+MB")
-_CPU = re.compile(r"\bCPU\s+\[([^\]]*)\]")
-_CORE = re.compile(r"(\d+)%")
-_OFFLINE_C = -256.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TegraLine:
-    """What one line says; absent parts are ``None`` or empty."""
-
-    rails_w: dict[str, float] = field(default_factory=dict)
-    total_w: float | None = None
-    temperature_c: dict[str, float] = field(default_factory=dict)
-    gpu_percent: float | None = None
-    cpu_percent: float | None = None
-    ram_bytes: int | None = None
-
-
-def parse(line: str) -> TegraLine | None:
-    """Read one line; ``None`` when it is no tegrastats line."""
-    ram = _RAM.search(line)
-    temperature_c = {
-        name.lower(): float(value) for name, value in _TEMPERATURE.findall(line) if float(value) != _OFFLINE_C
-    }
-    if ram is None and not temperature_c:
-        return None
-    rails_w = {name: int(now) / 1000 for name, now, _ in _RAIL.findall(line) if name not in {"RAM", "SWAP", "IRAM"}}
-    gpu = _GPU.search(line)
-    return TegraLine(
-        rails_w=rails_w,
-        total_w=_total(rails_w),
-        temperature_c=temperature_c,
-        gpu_percent=float(gpu[1]) if gpu else None,
-        cpu_percent=_cpu_percent(line),
-        ram_bytes=int(ram[1]) << 20 if ram else None,
-    )
-
-
-def _total(rails_w: dict[str, float]) -> float | None:
-    for name in INPUT_RAILS:
-        if name in rails_w and name not in _PART_OF_THE_BOARD:
-            return rails_w[name]
-    return sum(rails_w.values()) if rails_w else None
-
-
-def _cpu_percent(line: str) -> float | None:
-    cores = _CPU.search(line)
-    loads = [int(load) for load in _CORE.findall(cores[1])] if cores else []
-    return sum(loads) / len(loads) if loads else None
+_FIRST_LINE_S = 3.0
+_SILENT_AFTER_S = 10.0
+_SILENT_INTERVALS = 5
+_ENDS_WITHIN_S = 5.0
 
 
 class Tegrastats:
-    """Runs ``tegrastats`` and keeps its newest line.
+    """The running program.
 
     Args:
         interval_s: how often it reports.
+        sys: the root of sysfs, for what its lines do not say.
 
     Raises:
-        PowerError: this machine has no tegrastats.
+        PowerError: this machine has no tegrastats, or it ends at once, says nothing or shows no rails.
     """
 
     name = "tegrastats"
 
-    def __init__(self, interval_s: float) -> None:
+    def __init__(self, interval_s: float, sys: Path = SYS) -> None:
         program = shutil.which("tegrastats")
         if program is None:
             raise PowerError(
@@ -98,28 +45,67 @@ class Tegrastats:
                 wanted="an NVIDIA Jetson with JetPack",
                 remedy="choose power.source: auto",
             )
+        self._board = Board(sys)
         self._newest: PowerSample | None = None
+        self._last_words = ""
+        self._spoken = threading.Event()
+        self._silent_after_s = max(_SILENT_AFTER_S, _SILENT_INTERVALS * interval_s)
         self._process = subprocess.Popen(
-            [program, "--interval", str(int(interval_s * 1000))], stdout=subprocess.PIPE, text=True
+            [program, "--interval", str(int(interval_s * 1000))],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
         )
         self._thread = threading.Thread(target=self._follow, name="tegrastats", daemon=True)
         self._thread.start()
+        self._spoken.wait(max(_FIRST_LINE_S, 2 * interval_s))
+        if self._newest is None or not self._newest.rails_w:
+            error = self._why_useless()
+            self.close()
+            raise error
 
     def read(self) -> PowerSample | None:
         """The newest line's figures."""
-        return self._newest
+        newest = self._newest
+        ended = self._process.poll()
+        if ended is not None:
+            raise PowerError("tegrastats ended", found=self._last_words or f"exit code {ended}")
+        if newest is not None and time.monotonic() - newest.at_s > self._silent_after_s:
+            raise PowerError("tegrastats fell silent", found=f"no line for {self._silent_after_s:.0f} s")
+        return newest and completed(newest, self._board.look())
 
     def close(self) -> None:
-        """Stop the program."""
+        """Stop the program, by force if it does not want to."""
         self._process.terminate()
-        self._process.wait(timeout=5)
-        self._thread.join(timeout=5)
+        try:
+            self._process.wait(timeout=_ENDS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._thread.join(timeout=_ENDS_WITHIN_S)
+        if self._process.stdout is not None and not self._thread.is_alive():
+            self._process.stdout.close()
 
     def _follow(self) -> None:
-        for text in self._process.stdout or ():
-            line = parse(text)
-            if line is not None:
-                self._newest = sample_of(line, time.monotonic())
+        with suppress(ValueError, OSError):  # the pipe may be closed while it is read
+            for text in self._process.stdout or ():
+                line = parse(text)
+                if line is not None:
+                    self._newest = sample_of(line, time.monotonic())
+                    self._spoken.set()
+                elif text.strip():
+                    self._last_words = text.strip()[:200]
+        self._spoken.set()
+
+    def _why_useless(self) -> PowerError:
+        if self._newest is not None:
+            return PowerError(
+                "tegrastats shows no power rails to this user", remedy="run as root, or choose power.source: auto"
+            )
+        found = self._last_words or "no line"
+        return PowerError("tegrastats gives no figures", found=found, remedy="run tegrastats by hand and mend it")
 
 
 def sample_of(line: TegraLine, at_s: float) -> PowerSample:
@@ -129,7 +115,9 @@ def sample_of(line: TegraLine, at_s: float) -> PowerSample:
         total_w=line.total_w,
         rails_w=line.rails_w,
         temperature_c=line.temperature_c,
+        clocks_hz=line.clocks_hz,
         gpu_percent=line.gpu_percent,
         cpu_percent=line.cpu_percent,
         ram_bytes=line.ram_bytes,
+        ram_total_bytes=line.ram_total_bytes,
     )
