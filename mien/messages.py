@@ -25,6 +25,7 @@ BRIGHTNESS_BINS = 16
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Percent = Annotated[float, Field(ge=0, le=100)]
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -73,6 +74,8 @@ class Power(Message):
     """jtop, tegrastats, ina3221, nvml, rapl, replay or none."""
     total_w: Amount | None = None
     rails_w: dict[str, Amount] = {}
+    limits_a: dict[str, Amount] = {}
+    """Current at which a rail raises its critical alarm, where one is set."""
     energy_j: Amount | None = None
     energy_per_inference_j: Amount | None = None
 
@@ -98,8 +101,17 @@ class Window(Message):
     cpu_percent: Amount | None = None
     gpu_percent: Amount | None = None
     ram_bytes: Count | None = None
+    ram_total_bytes: Count | None = None
+    clocks_hz: dict[str, Amount] = {}
+    """Means over the window: gpu, cpu (the fastest core), emc (memory)."""
+    fan_percent: Percent | None = None
+    fan_rpm: Amount | None = None
+    nvpmodel: str | None = Field(default=None, max_length=64)
+    """The power mode by name, never by number."""
     throttled: bool = False
     over_current: bool = False
+    alarms: tuple[Annotated[str, Field(max_length=64)], ...] = Field(default=(), max_length=64)
+    """What raised the two flags: cooling devices, rails, counters."""
     detections: Count = 0
     expressions: dict[str, Count] = {}
     """Detections by label; every label of the release is present."""

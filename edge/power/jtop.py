@@ -96,7 +96,9 @@ def _client(interval_s: float) -> Any:  # noqa: ANN401 - the library has no type
     try:
         from jtop import jtop
     except ImportError as error:
-        raise PowerError("jetson-stats is not installed", remedy="pip install 'mien[jetson]'") from error
+        raise PowerError(
+            "jetson-stats cannot be imported", found=str(error), remedy="pip install 'mien[jetson]'"
+        ) from error
     return jtop(interval=interval_s)
 
 

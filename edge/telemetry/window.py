@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,10 @@ from edge.power.energy import energy_over, mean_power_w
 from edge.power.interface import PowerSample
 from mien.messages import Percentiles, Power, Window
 from mien.release import Precision, ReleaseRef
+
+_LONGEST_NAME = 64
+_MOST_ALARMS = 64
+"""As :class:`mien.messages.Window` takes them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +49,8 @@ def build_window(
         context: identity, time and release.
         dropped: frames let go for newer ones.
     """
-    newest = samples[-1] if samples else None
+    newest = samples[-1] if samples else PowerSample(at_s=tally.ended_at_s)
+    alarms = dict.fromkeys(alarm[:_LONGEST_NAME] for sample in samples for alarm in sample.alarms)
     counts = {label: int(tally.class_counts[index]) for index, label in enumerate(context.labels)}
     return Window(
         window_id=context.window_id,
@@ -60,12 +65,18 @@ def build_window(
         fps=tally.frames / tally.seconds if tally.seconds > 0 else 0.0,
         latency_ms=percentiles_of(tally.latency_ms),
         power=power_of(samples, context.power_source, seconds=tally.seconds, frames=tally.frames),
-        temperature_c=dict(newest.temperature_c) if newest else {},
+        temperature_c=dict(newest.temperature_c),
         cpu_percent=context.cpu_percent,
-        gpu_percent=newest.gpu_percent if newest else None,
+        gpu_percent=newest.gpu_percent,
         ram_bytes=context.ram_bytes,
+        ram_total_bytes=newest.ram_total_bytes,
+        clocks_hz=_means([sample.clocks_hz for sample in samples]),
+        fan_percent=newest.fan_percent,
+        fan_rpm=newest.fan_rpm,
+        nvpmodel=newest.nvpmodel[:_LONGEST_NAME] if newest.nvpmodel else None,
         throttled=any(sample.throttled for sample in samples),
         over_current=any(sample.over_current for sample in samples),
+        alarms=tuple(alarms)[:_MOST_ALARMS],
         detections=tally.detections,
         expressions=counts,
         confidence_mean=tally.confidence_mean,
@@ -88,13 +99,17 @@ def percentiles_of(latency_ms: npt.NDArray[np.float32]) -> dict[str, Percentiles
 def power_of(samples: Sequence[PowerSample], source: str, *, seconds: float, frames: int) -> Power:
     """Mean power of the window, its energy, and the energy of one inference; absent where nothing was read."""
     energy = energy_over(samples, seconds)
-    rails = {name for sample in samples for name in sample.rails_w}
     return Power(
         source=source,
         total_w=mean_power_w(samples),
-        rails_w={
-            name: float(np.mean([s.rails_w[name] for s in samples if name in s.rails_w])) for name in sorted(rails)
-        },
+        rails_w=_means([sample.rails_w for sample in samples]),
+        limits_a=dict(samples[-1].limits_a) if samples else {},
         energy_j=energy,
         energy_per_inference_j=energy / frames if energy is not None and frames else None,
     )
+
+
+def _means(readings: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of each figure over the readings that have it."""
+    names = sorted({name for reading in readings for name in reading})
+    return {name: float(np.mean([reading[name] for reading in readings if name in reading])) for name in names}
