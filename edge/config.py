@@ -44,8 +44,14 @@ class TelemetrySettings(Settings):
     """Telemetry windows and the spool which keeps them."""
 
     window_s: float = Field(default=10.0, ge=0.5, le=600)
-    spool_rows: int = Field(default=50_000, ge=100)
-    """Windows and events kept through an outage; the oldest windows go first."""
+    spool_bytes: int = Field(default=64 * 1024 * 1024, ge=64 * 1024)
+    """Kept through an outage; beyond it the oldest windows are made coarser, and only then messages are given up."""
+    spool_detail_days: float = Field(default=2.0, gt=0)
+    """Windows older than this are made coarser even where there is room. Days count while the device runs."""
+    spool_days: float = Field(default=30.0, gt=0)
+    """Windows and events older than this are given up."""
+    catch_up_per_s: float = Field(default=10.0, gt=0, le=1000)
+    """Windows of an outage that are sent in a second at most, beside the live ones."""
 
 
 class PowerSettings(Settings):

@@ -20,7 +20,7 @@ from edge.api.server import LocalApi
 from edge.api.state import DeviceState
 from edge.camera.chooser import open_camera
 from edge.camera.interface import CameraError
-from edge.config import EdgeSettings
+from edge.config import EdgeSettings, TelemetrySettings
 from edge.facts import read_facts
 from edge.identity.store import Identity, IdentityStore
 from edge.liveness import Liveness, Patience, Vitals
@@ -34,7 +34,7 @@ from edge.systemd import Notifier
 from edge.telemetry.alerts import alerts_between
 from edge.telemetry.publisher import Publisher
 from edge.telemetry.recorder import Recorder
-from edge.telemetry.spool import Spool
+from edge.telemetry.spool import Spool, SpoolLimits
 from edge.transport.https import ResumingFetcher
 from edge.transport.mqtt import MqttLink
 from edge.update.journal import Journal
@@ -119,7 +119,7 @@ class EdgeDevice:
 
     def _wire(self, identities: IdentityStore, identity: Identity, undo: ExitStack) -> None:
         settings, state = self._settings, self._settings.state
-        self._spool = Spool(state / "spool.sqlite", most_rows=settings.telemetry.spool_rows)
+        self._spool = Spool(state / "spool.sqlite", limits=_spool_limits(settings.telemetry))
         undo.callback(self._spool.close)
         self._outbox = outbox = Outbox(self._spool)
         source = open_power(settings.power.source, interval_s=settings.power.interval_s, replay=settings.power.replay)
@@ -201,7 +201,12 @@ class EdgeDevice:
                 encode(status_message("offline", self._boot_id)),
             ),
         )
-        publisher = Publisher(self._spool, link, lambda channel: topics.topic(identity.device_id, channel))
+        publisher = Publisher(
+            self._spool,
+            link,
+            lambda channel: topics.topic(identity.device_id, channel),
+            catch_up_per_s=settings.telemetry.catch_up_per_s,
+        )
         outbox.on_put = publisher.wake
         self._publisher = publisher
         agent = Agent(
@@ -272,6 +277,14 @@ class EdgeDevice:
         model = self._pipeline.model
         if model is not None:
             model.engine.close()
+
+
+def _spool_limits(settings: TelemetrySettings) -> SpoolLimits:
+    return SpoolLimits(
+        most_bytes=settings.spool_bytes,
+        detail_s=settings.spool_detail_days * 86_400,
+        oldest_s=settings.spool_days * 86_400,
+    )
 
 
 @contextmanager

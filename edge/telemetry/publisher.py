@@ -5,27 +5,31 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
-from edge.telemetry.spool import Spool
+from edge.telemetry.schedule import Allowance, Lane, in_turn
+from edge.telemetry.spool import Spool, SpoolItem
 from edge.transport.interface import MessageLink
 
 _log = logging.getLogger(__name__)
 
-_MOST_ON_THEIR_WAY = 20
-_LOOK_EVERY_S = 0.5
+_LOOK_EVERY_S = 1.0
 _LONGEST_PAUSE_S = 30.0
+_CATCH_UP_PER_S = 10.0
 
 
 class Publisher:
-    """Sends what the spool holds, in order.
+    """Sends what the spool holds, by the lanes of :mod:`edge.telemetry.schedule`.
 
     Args:
         spool: the messages.
         link: the broker.
         topic_of: a channel's full topic.
-        first_pause_s: after a message did not get through; doubled each time.
+        first_pause_s: of a lane after one of its messages did not get through; doubled each time.
+        catch_up_per_s: windows from before the connection that are sent in a second at most.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -35,15 +39,22 @@ class Publisher:
         topic_of: Callable[[str], str],
         *,
         first_pause_s: float = 1.0,
+        catch_up_per_s: float = _CATCH_UP_PER_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._spool = spool
         self._link = link
         self._topic_of = topic_of
-        self._on_their_way: dict[int, int] = {}
+        self._clock = clock
+        self._on_their_way: dict[int, tuple[int, Lane]] = {}
         self._answers: SimpleQueue[tuple[int, bool]] = SimpleQueue()
-        self._last_sent = 0
-        self._not_before_s = 0.0
-        self._first_pause_s = self._pause_s = first_pause_s
+        self._before = spool.last_id
+        """Windows up to this number are from before the connection."""
+        self._was_connected = False
+        self._allowance = Allowance(catch_up_per_s)
+        self._first_pause_s = first_pause_s
+        self._pauses_s = dict.fromkeys(Lane, first_pause_s)
+        self._not_before_s = dict.fromkeys(Lane, float("-inf"))
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
@@ -76,45 +87,70 @@ class Publisher:
         if self._thread.is_alive():
             self._thread.join(timeout=5)
 
+    def look(self) -> None:
+        """Note the broker's answers and send what may be sent now; the thread's work, once."""
+        self._settle()
+        connected = self._link.is_connected
+        if connected and not self._was_connected:
+            self._before = self._spool.last_id
+        self._was_connected = connected
+        if connected:
+            self._send(self._clock())
+
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._wake.wait(_LOOK_EVERY_S)
             self._wake.clear()
-            self._settle()
-            if self._link.is_connected and time.monotonic() >= self._not_before_s:
-                self._send()
+            self.look()
 
     def _settle(self) -> None:
-        while True:
-            try:
-                ticket, accepted = self._answers.get_nowait()
-            except Empty:
-                return
-            item_id = self._on_their_way.pop(ticket, None)
-            if item_id is None:
-                continue
-            if accepted:
-                self._spool.done(item_id)
-                self._pause_s = self._first_pause_s
-            else:
-                self._try_later(item_id)
+        accepted: list[int] = []
+        try:
+            while True:
+                ticket, taken = self._answers.get_nowait()
+                item_id, lane = self._on_their_way.pop(ticket, (None, None))
+                if item_id is None or lane is None:
+                    continue
+                if taken:
+                    accepted.append(item_id)
+                    self._pauses_s[lane] = self._first_pause_s
+                else:
+                    self._pause(lane, item_id)
+        except Empty:
+            pass
+        if accepted:
+            self._spool.done(*accepted)
 
-    def _try_later(self, item_id: int) -> None:
-        now_s = time.monotonic()
-        self._last_sent = min(self._last_sent, item_id - 1)
-        if now_s < self._not_before_s:
+    def _pause(self, lane: Lane, item_id: int) -> None:
+        now_s, pause_s = self._clock(), self._pauses_s[lane]
+        if now_s < self._not_before_s[lane]:
             return
-        _log.warning("message %d did not reach the fleet; trying again in %g s", item_id, self._pause_s)
-        self._not_before_s = now_s + self._pause_s
-        self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
+        _log.warning("message %d did not reach the fleet; trying again in %g s", item_id, pause_s)
+        self._not_before_s[lane] = now_s + pause_s
+        self._pauses_s[lane] = min(pause_s * 2, _LONGEST_PAUSE_S)
 
-    def _send(self) -> None:
-        room = _MOST_ON_THEIR_WAY - len(self._on_their_way)
-        if room <= 0:
+    def _send(self, now_s: float) -> None:
+        busy = Counter(lane for _, lane in self._on_their_way.values())
+        rooms = {lane: lane.places - busy[lane] for lane in Lane if now_s >= self._not_before_s[lane]}
+        if Lane.BACKLOG in rooms:
+            rooms[Lane.BACKLOG] = min(rooms[Lane.BACKLOG], self._allowance.at(now_s))
+        batches = {lane: self._of(lane, room) for lane, room in rooms.items() if room > 0}
+        lanes = {item.item_id: lane for lane, batch in batches.items() for item in batch}
+        if not lanes:
             return
-        already = set(self._on_their_way.values())
-        for item in self._spool.waiting(after=self._last_sent, most=room):
-            if item.item_id not in already:
-                ticket = self._link.publish(self._topic_of(item.channel), item.payload)
-                self._on_their_way[ticket] = item.item_id
-            self._last_sent = item.item_id
+        for item in self._spool.claim(in_turn(batches)):
+            lane = lanes[item.item_id]
+            ticket = self._link.publish(self._topic_of(item.channel), item.payload)
+            self._on_their_way[ticket] = (item.item_id, lane)
+            if lane is Lane.BACKLOG:
+                self._allowance.take(1)
+
+    def _of(self, lane: Lane, most: int) -> list[SpoolItem]:
+        already = {item_id for item_id, _ in self._on_their_way.values()}
+        return self._spool.waiting(
+            lane.channel,
+            after=self._before if lane is Lane.LIVE else 0,
+            upto=self._before if lane is Lane.BACKLOG else None,
+            most=most,
+            without=already,
+        )

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable
 
-from edge.pipeline.meter import FrameMeter
+from edge.pipeline.meter import FrameMeter, FrameTally
 from edge.pipeline.model import LoadedModel
 from edge.power.host import HostLoad
 from edge.power.sampler import PowerSampler
+from edge.telemetry.clock import WallClock
 from edge.telemetry.spool import Spool
 from edge.telemetry.window import WindowContext, build_window
 from edge.update.probe import LiveFigures
 from mien import topics
-from mien.messages import Window, encode
+from mien.messages import Event, Window, encode
+
+_log = logging.getLogger(__name__)
 
 _KEPT_WINDOWS = 3
 _LEAST_S = 0.2
@@ -35,9 +39,10 @@ class Recorder:
         model: what runs now.
         dropped: frames let go since the last call.
         stored: told of every window that went into the spool.
+        clock: gives windows their times; a step of it becomes an event.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a window, by name
         self,
         *,
         meter: FrameMeter,
@@ -48,6 +53,7 @@ class Recorder:
         model: Callable[[], LoadedModel | None],
         dropped: Callable[[], int],
         stored: Callable[[Window], None],
+        clock: WallClock | None = None,
     ) -> None:
         self._meter = meter
         self._power = power
@@ -57,6 +63,7 @@ class Recorder:
         self._model = model
         self._dropped = dropped
         self._stored = stored
+        self._clock = clock or WallClock()
         self._host = HostLoad()
         self._recent: deque[Window] = deque(maxlen=_KEPT_WINDOWS)
         self._lock = threading.Lock()
@@ -78,22 +85,10 @@ class Recorder:
         with self._lock:
             tally = self._meter.take()
             if tally.seconds >= _LEAST_S:
-                context = WindowContext(
-                    window_id=uuid.uuid4().hex,
-                    sequence=self._spool.next_number("window"),
-                    boot_id=self._boot_id,
-                    ended_at=time.time(),
-                    power_source=self._power.name,
-                    release=model.release if model else None,
-                    precision=model.precision if model else None,
-                    labels=model.labels if model else (),
-                    cpu_percent=self._host.cpu_percent(),
-                    ram_bytes=self._host.ram_bytes(),
-                )
-                window = build_window(tally, self._power.since(tally.started_at_s), context, dropped=self._dropped())
-                self._spool.put(topics.WINDOW, encode(window))
+                window = self._spool.put_window(self._window(tally, model))
                 self._recent.append(window)
                 self._stored(window)
+            self._look_at_the_clock()
             if forget:
                 self._recent.clear()
 
@@ -109,6 +104,37 @@ class Recorder:
         if self._thread.is_alive():
             self._thread.join(timeout=10)
         self.close_window(self._model())
+
+    def _window(self, tally: FrameTally, model: LoadedModel | None) -> Window:
+        context = WindowContext(
+            window_id=uuid.uuid4().hex,
+            sequence=0,  # the spool gives the number together with the place
+            boot_id=self._boot_id,
+            ended_at=max(self._clock.at(tally.ended_at_s), tally.seconds),
+            power_source=self._power.name,
+            release=model.release if model else None,
+            precision=model.precision if model else None,
+            labels=model.labels if model else (),
+            cpu_percent=self._host.cpu_percent(),
+            ram_bytes=self._host.ram_bytes(),
+        )
+        return build_window(tally, self._power.since(tally.started_at_s), context, dropped=self._dropped())
+
+    def _look_at_the_clock(self) -> None:
+        step_s = self._clock.look()
+        if step_s is None:
+            return
+        now = self._clock.at(time.monotonic())
+        _log.warning("the system clock was stepped by %+.0f s", step_s)
+        event = Event(
+            event_id=uuid.uuid4().hex,
+            at=now,
+            kind="clock_stepped",
+            severity="warning",
+            message=f"the system clock was stepped by {step_s:+.0f} s; windows before this have times by the old clock",
+            details={"step_s": round(step_s, 3), "before": max(now - step_s, 0.0), "after": now},
+        )
+        self._spool.put(topics.EVENT, encode(event))
 
     def _run(self) -> None:
         next_s = time.monotonic() + self._window_s
