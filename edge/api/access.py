@@ -77,8 +77,8 @@ class WrongTries:
     def must_wait_s(self, address: str) -> float:
         """For how long an address is not listened to; 0 when it may try."""
         with self._lock:
-            tries = self._tries.get(address, ())
-            if len(tries) < _WRONG_TRIES:
+            tries = self._tries.get(address)
+            if tries is None or len(tries) < _WRONG_TRIES:
                 return 0.0
             return max(tries[0] + _WRONG_WITHIN_S - self._clock(), 0.0)
 

@@ -1,17 +1,38 @@
-"""Serves the local API in a thread, on the loopback interface, when the settings ask for it."""
+"""Serves the local API in a thread of its own, when the settings ask for it; nothing is imported for it otherwise."""
 
 from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import threading
-from typing import Any
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
+from edge.api.access import Doorkeeper, read_token
+from edge.api.preview import Preview, PreviewLimits
 from edge.api.state import DeviceState
-from edge.config import ApiSettings
-from mien.errors import UnavailableError
+from edge.config import ApiSettings, PrivacySettings
+from mien.errors import ConfigError, UnavailableError
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from edge.api.pages import PageRoutes
 
 _log = logging.getLogger(__name__)
+
+_MOST_CONNECTIONS = 64
+_DRAIN_S = 2
+_JOIN_S = 5.0
+
+
+def preview_for(api: ApiSettings, privacy: PrivacySettings) -> Preview | None:
+    """The sink that the pipeline needs for the live page's pictures; ``None`` when they are off."""
+    if not (api.enabled and api.preview):
+        return None
+    limits = PreviewLimits(fps=api.preview_fps, width=api.preview_width, quality=api.preview_quality)
+    return Preview(limits, show_faces=privacy.show_faces)
 
 
 class LocalApi:
@@ -20,71 +41,101 @@ class LocalApi:
     Args:
         settings: whether and where.
         state: what it shows.
+        preview: what :func:`preview_for` made, and the pipeline feeds.
+        show_faces: whether its pictures show faces as they are; the page says so.
 
     Raises:
-        UnavailableError: the port is in use.
+        ConfigError: the token file or the certificate is not what it should be.
+        UnavailableError: the address cannot be had.
     """
 
-    def __init__(self, settings: ApiSettings, state: DeviceState) -> None:
-        self._server: Any = None
+    def __init__(
+        self,
+        settings: ApiSettings,
+        state: DeviceState,
+        *,
+        preview: Preview | None = None,
+        show_faces: bool = False,
+    ) -> None:
         self._thread: threading.Thread | None = None
         self._socket: socket.socket | None = None
+        self._server: uvicorn.Server | None = None
+        self._pages: PageRoutes | None = None
         self.port = settings.port
         if settings.enabled:
+            token = read_token(settings.token_file) if settings.token_file is not None else None
+            _check_certificate(settings)
             self._socket = _bound(settings)
             self.port = self._socket.getsockname()[1]
-            self._server = _server_of(state)
+            self._pages, self._server = _server_of(settings, state, Doorkeeper(token), preview, covers=not show_faces)
+        self.url = _url(settings, self.port)
 
     def start(self) -> None:
         """Begin to answer."""
-        if self._server is None:
+        if self._server is None or self._socket is None:
             return
-        sockets = [self._socket]
         self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": sockets}, name="local-api", daemon=True
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="local-api", daemon=True
         )
         self._thread.start()
+        _log.info("the local API answers at %s", self.url)
 
     def close(self) -> None:
         """Answer no more."""
+        if self._pages is not None:
+            self._pages.closing = True
         if self._server is not None:
             self._server.should_exit = True
         if self._thread is not None:
-            self._thread.join(timeout=5)
+            self._thread.join(timeout=_JOIN_S)
         if self._socket is not None:
             self._socket.close()
 
 
-def make_app(state: DeviceState) -> Any:  # noqa: ANN401 - FastAPI is imported only where it is used
-    """The application."""
-    from fastapi import FastAPI
-    from fastapi.responses import JSONResponse, PlainTextResponse
-
-    app = FastAPI(title="mien device", docs_url=None, redoc_url=None, openapi_url=None)
-
-    def healthz() -> Any:  # noqa: ANN401 - a response
-        return JSONResponse({"status": "ok"})
-
-    def readyz() -> Any:  # noqa: ANN401
-        ready = state.window is not None and state.window.frames > 0
-        return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
-
-    def status() -> Any:  # noqa: ANN401
-        return JSONResponse(state.as_dict())
-
-    def metrics() -> Any:  # noqa: ANN401
-        return PlainTextResponse(state.metrics(), media_type="text/plain; version=0.0.4")
-
-    routes = {"/healthz": healthz, "/readyz": readyz, "/status.json": status, "/metrics": metrics}
-    for path, answer in routes.items():
-        app.add_api_route(path, answer, methods=["GET"])
-    return app
-
-
-def _server_of(state: DeviceState) -> Any:  # noqa: ANN401
+def _server_of(
+    settings: ApiSettings, state: DeviceState, door: Doorkeeper, preview: Preview | None, *, covers: bool
+) -> tuple[PageRoutes, uvicorn.Server]:
     import uvicorn
 
-    return uvicorn.Server(uvicorn.Config(make_app(state), log_level="warning", access_log=False, lifespan="off"))
+    from edge.api.app import make_app
+    from edge.api.pages import PageRoutes
+
+    secure = settings.certificate is not None
+    pages = PageRoutes(state, preview, door, secure=secure, covers=covers)
+    app = make_app(state, pages, door, loopback=ip_address(settings.host).is_loopback, secure=secure)
+    config = uvicorn.Config(
+        app,
+        http="h11",  # bounds a request's head
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=_MOST_CONNECTIONS,
+        timeout_graceful_shutdown=_DRAIN_S,
+        ssl_certfile=settings.certificate,
+        ssl_keyfile=settings.key,
+    )
+    return pages, uvicorn.Server(config)
+
+
+def _check_certificate(settings: ApiSettings) -> None:
+    if settings.certificate is None or settings.key is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.certificate, settings.key)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(
+            f"api.certificate {settings.certificate} and api.key {settings.key} do not make a server's identity",
+            found=str(error),
+            wanted="a certificate chain and its unencrypted private key, both PEM",
+            remedy="openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 825 "
+            f"-subj /CN=DEVICE -addext subjectAltName=IP:{settings.host} "
+            f"-keyout {settings.key} -out {settings.certificate}",
+        ) from error
 
 
 def _bound(settings: ApiSettings) -> socket.socket:
@@ -96,6 +147,13 @@ def _bound(settings: ApiSettings) -> socket.socket:
     except OSError as error:
         bound.close()
         raise UnavailableError(
-            f"port {settings.port} on {settings.host} is in use", remedy="choose another one with api.port"
+            f"port {settings.port} on {settings.host} cannot be had",
+            found=error.strerror or str(error),
+            remedy="choose another one with api.port, or an address of this machine with api.host",
         ) from error
     return bound
+
+
+def _url(settings: ApiSettings, port: int) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{'https' if settings.certificate else 'http'}://{host}:{port}"

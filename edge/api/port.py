@@ -1,0 +1,100 @@
+"""Reads a pipeline for the local API: its model as a port, its cameras, its pulse."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.api.interface import CameraState, CameraStatus, ModelCard, Pulse
+from edge.engine.interface import RawOutput
+from edge.pipeline.model import LoadedModel
+from edge.pipeline.pipeline import Pipeline
+from edge.power.sampler import PowerSampler
+
+
+class PipelinePort:
+    """A :class:`edge.api.interface.ModelPort` on what a pipeline runs.
+
+    Args:
+        pipeline: its model may be exchanged at any time.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def card(self) -> ModelCard | None:
+        """The model that runs."""
+        model = self._pipeline.model
+        return card_of(model) if model is not None else None
+
+    def infer(self, frames: npt.NDArray[np.uint8]) -> RawOutput:
+        """Run frames between two of the camera's; a graph of a fixed batch is filled up with blank ones.
+
+        Raises:
+            EngineError: the frames do not fit, or the engine failed.
+            UnavailableError: no model runs, or the engine is held up.
+        """
+        model = self._pipeline.model
+        missing = 0
+        if model is not None and model.engine.info.fixed_batch:
+            missing = max(model.engine.info.input_shape[0] - len(frames), 0)
+        if not missing:
+            return self._pipeline.infer_aside(frames)
+        blank = np.zeros((missing, *frames.shape[1:]), np.uint8)
+        raw = self._pipeline.infer_aside(np.concatenate([frames, blank]))
+        count = len(frames)
+        return RawOutput(boxes=raw.boxes[:count], scores=raw.scores[:count], classes=raw.classes[:count])
+
+
+def card_of(model: LoadedModel) -> ModelCard:
+    """What a caller needs to know of a model."""
+    info = model.engine.info
+    batch, height, width, _ = info.input_shape
+    return ModelCard(
+        name=model.release.name,
+        version=model.release.version,
+        labels=model.labels,
+        input=(height, width),
+        precision=model.precision,
+        runtime=model.runtime,
+        runtime_version=info.runtime_version,
+        top_k=info.top_k,
+        max_batch=batch,
+    )
+
+
+def cameras_of(pipeline: Pipeline, written: Mapping[str, str]) -> tuple[CameraStatus, ...]:
+    """How the cameras do.
+
+    Args:
+        pipeline: reads them.
+        written: each camera's source as a person wrote it, without a password, by its name in the pipeline.
+    """
+    ended, away = pipeline.wait(0), pipeline.cameras_away
+    errors = pipeline.camera_errors
+
+    def state(name: str) -> CameraState:
+        if ended or name in errors:
+            return "ended"
+        return "away" if name in away else "live"
+
+    return tuple(
+        CameraStatus(name=name, state=state(name), detail=str(errors[name]) if name in errors else source)
+        for name, source in written.items()
+    )
+
+
+def pulse_of(pipeline: Pipeline, power: PowerSampler) -> Pulse:
+    """How the device does at this moment."""
+    newest = power.newest()
+    return Pulse(
+        frames=pipeline.finished_frames,
+        at_s=time.monotonic(),
+        power_w=newest.total_w if newest else None,
+        power_source=power.name,
+        temperature_c=newest.temperature_c if newest else {},
+        model_errors=pipeline.model_errors,
+    )
