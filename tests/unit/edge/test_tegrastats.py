@@ -1,70 +1,121 @@
-"""Lines of tegrastats as different boards and releases spell them."""
+"""Lines of tegrastats as different boards and releases spell them, and the program that prints them."""
 
 from __future__ import annotations
 
+import os
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from edge.power.interface import PowerError
 from edge.power.replay import ReplayedPower, read_recording
-from edge.power.tegrastats import parse
+from edge.power.tegraline import TegraLine, parse
+from edge.power.tegrastats import Tegrastats
 from mien.errors import ConfigError
+from tests.fakes.jetson_sysfs import JetsonSysfs
 from tests.fakes.update_world import FakeClock
 
-ORIN_NANO = (
-    "04-14-2026 22:31:59 RAM 2464/7620MB (lfb 4x4MB) SWAP 0/3810MB (cached 0MB) CPU [29%@1728,18%@1728,off,off,28%@1728,"
-    "25%@1728] EMC_FREQ 18%@3199 GR3D_FREQ 85%@[1020] NVDEC off cpu@49.531C soc2@47.931C tj@50.731C cv0@-256C "
-    "VDD_IN 12436mW/12489mW VDD_CPU_GPU_CV 5955mW/5955mW VDD_SOC 2620mW/2620mW"
-)
-ORIN_AGX = (
-    "RAM 3040/30536MB (lfb 5x4MB) CPU [1%@729,0%@729] GR3D_FREQ 0% cpu@47.062C tj@48.5C VDD_GPU_SOC 3205mW/3205mW "
-    "VDD_CPU_CV 801mW/801mW VIN_SYS_5V0 4525mW/4525mW NC 0mW/0mW VDDQ_VDD2_1V8AO 604mW/604mW"
-)
-XAVIER_AGX = (
-    "RAM 2722/31927MB (lfb 6877x4MB) SWAP 0/15963MB (cached 0MB) CPU [2%@1190,0%@1190] EMC_FREQ 0% GR3D_FREQ 12% "
-    "AO@35.5C GPU@35.5C Tdiode@38.75C PMIC@100C AUX@35.5C CPU@37C thermal@35.8C GPU 0/0 CPU 311/311 SOC 778/778 CV 0/0 "
-    "VDDRQ 155/155 SYS5V 1461/1461"
-)
-NANO = (
-    "RAM 1384/3956MB (lfb 3x2MB) IRAM 0/252kB(lfb 252kB) CPU [10%@1479,8%@1479] GR3D_FREQ 99%@921 PLL@39C CPU@42.5C "
-    "POM_5V_IN 5424/5424 POM_5V_GPU 1890/1890 POM_5V_CPU 890/890"
-)
-THOR = (
-    "RAM 6010/125771MB (lfb 26x4MB) CPU [0%@972,1%@972] GR3D_FREQ @[1575,1575,1575] cpu@41.2C tj@42C "
-    "VDD_GPU 4400mW/4400mW VDD_CPU_SOC_MSS 7600mW/7600mW VIN_SYS_5V0 5100mW/5100mW VIN 23500mW/23500mW"
-)
+RECORDED = Path(__file__).parents[2] / "fixtures" / "power"
+MHZ = 1e6
+
+
+def _lines(name: str) -> list[str]:
+    text = (RECORDED / f"{name}.txt").read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if not line.startswith("#")]
+
+
+def _parsed(name: str, number: int) -> TegraLine:
+    parsed = parse(_lines(name)[number])
+    assert parsed is not None
+    return parsed
 
 
 @pytest.mark.parametrize(
-    ("line", "total_w", "gpu_percent", "ram_mib"),
+    ("board", "number", "total_w", "gpu_percent", "ram_mib", "rails"),
     [
-        pytest.param(ORIN_NANO, 12.436, 85.0, 2464, id="orin-nano"),
-        pytest.param(ORIN_AGX, 9.135, 0.0, 3040, id="orin-agx-sums-its-rails"),
-        pytest.param(XAVIER_AGX, 2.705, 12.0, 2722, id="xavier-agx-sums-its-rails"),
-        pytest.param(NANO, 5.424, 99.0, 1384, id="nano-jetpack-4"),
-        pytest.param(THOR, 23.5, None, 6010, id="thor-has-no-gpu-load"),
+        pytest.param("orin-nano", 0, 12.479, 63, (6185, 7620), 3, id="orin-nano"),
+        pytest.param("orin-nano", 1, 4.824, 0, (3452, 7620), 3, id="orin-nano-not-root"),
+        pytest.param("orin-nano", 2, 4.548, 12, (974, 7546), 3, id="orin-nano-jetpack-7.2"),
+        pytest.param("orin-nx", 0, 5.299, 0, (6334, 15388), 3, id="orin-nx-jetpack-5"),
+        pytest.param("orin-nx", 1, 12.673, 7, (6567, 15656), 3, id="orin-nx"),
+        pytest.param("orin-nx", 2, 7.280, 0, (2432, 15598), 1, id="orin-nx-jetpack-7.2"),
+        pytest.param("agx-orin", 0, 4.788 + 0.798 + 3.842, 0, (1205, 30623), 4, id="agx-orin-memory-rail-is-a-part"),
+        pytest.param("agx-orin", 1, 1.592 + 2.624, 0, (10239, 62841), 4, id="agx-orin-offset-counts-as-nothing"),
+        pytest.param("agx-orin", 2, 2.412 + 1.607 + 4.607, 0, (18202, 62841), 3, id="agx-orin"),
+        pytest.param("agx-orin", 3, 3.205 + 4.405 + 4.767, 0, (29114, 30697), 3, id="agx-orin-wide-gaps"),
+        pytest.param("agx-orin", 4, 3.034 + 1.137 + 4.939, 0, (8207, 62878), 3, id="agx-orin-jetpack-7.2"),
+        pytest.param("xavier-nx", 0, 4.067, 62, (4412, 7772), 3, id="xavier-nx"),
+        pytest.param("xavier-nx", 1, 3.757, 0, (1728, 7763), 3, id="xavier-nx-cores-off"),
+        pytest.param("thor", 0, 0 + 4.165 + 4.126, None, (4208, 125773), 3, id="thor-without-input-rail"),
+        pytest.param("thor", 1, 19.780, None, (105265, 125772), 4, id="thor-input-rail-is-all"),
+        pytest.param("thor", 2, 4.925 + 7.953 + 6.667, None, (9091, 125811), 3, id="thor-jetpack-7.2"),
+        pytest.param("thor", 3, 87.426, None, (36529, 125749), 4, id="thor-jetpack-7.2-loaded"),
+        pytest.param("older", 0, 0.311 + 0.932 + 0.621 + 1.482, 0, (721, 31927), 6, id="agx-xavier"),
+        pytest.param("older", 1, 1.022, 0, (534, 3964), 3, id="nano"),
+        pytest.param("older", 2, 3.056, 0, (2344, 7852), 6, id="tx2"),
     ],
 )
-def test_each_board_is_read(line: str, total_w: float, gpu_percent: float | None, ram_mib: int) -> None:
-    """Input power, GPU load and memory come out of every spelling."""
-    parsed = parse(line)
-    assert parsed is not None
+def test_each_board_is_read(
+    board: str, number: int, total_w: float, gpu_percent: float | None, ram_mib: tuple[int, int], rails: int
+) -> None:
+    """Input power, GPU load, memory and every connected rail come out of every spelling."""
+    parsed = _parsed(board, number)
     assert parsed.total_w == pytest.approx(total_w)
-    assert (parsed.gpu_percent, parsed.ram_bytes) == (gpu_percent, ram_mib << 20)
+    assert parsed.gpu_percent == gpu_percent
+    assert (parsed.ram_bytes, parsed.ram_total_bytes) == tuple(mib << 20 for mib in ram_mib)
+    assert len(parsed.rails_w) == rails
 
 
-def test_an_offline_sensor_is_left_out() -> None:
-    """-256 °C is the kernel's word for "off", not a temperature."""
-    parsed = parse(ORIN_NANO)
+@pytest.mark.parametrize(
+    ("board", "number", "clocks_mhz"),
+    [
+        ("orin-nano", 0, {"gpu": 621, "cpu": 729, "emc": 2133}),
+        ("orin-nano", 1, {"cpu": 1420}),
+        ("orin-nx", 0, {"gpu": 611, "cpu": 729, "emc": 2133}),
+        ("agx-orin", 0, {"gpu": 114, "cpu": 730, "emc": 204}),
+        ("agx-orin", 2, {"gpu": 0, "cpu": 2201, "emc": 2133}),
+        ("agx-orin", 3, {"gpu": 305, "cpu": 2201, "emc": 2133}),
+        ("xavier-nx", 0, {"gpu": 306, "cpu": 1267, "emc": 1600}),
+        ("thor", 1, {"gpu": 314, "cpu": 972, "emc": 2750}),
+        ("thor", 3, {"cpu": 972}),
+    ],
+)
+def test_clocks_are_read_where_they_are(board: str, number: int, clocks_mhz: dict[str, float]) -> None:
+    """GPU, fastest core and memory in hertz; what a line does not say is absent."""
+    assert _parsed(board, number).clocks_hz == {name: mhz * MHZ for name, mhz in clocks_mhz.items()}
+
+
+def test_one_clock_for_all_cores_is_read() -> None:
+    """The older spelling has the clock behind the bracket."""
+    parsed = parse("RAM 1/2MB CPU [10%,30%,off]@1510 cpu@40C")
     assert parsed is not None
-    assert parsed.temperature_c == {"cpu": 49.531, "soc2": 47.931, "tj": 50.731}
+    assert (parsed.cpu_percent, parsed.clocks_hz) == (20.0, {"cpu": 1510 * MHZ})
+
+
+def test_sensors_that_measure_nothing_are_left_out() -> None:
+    """-256 °C is the kernel's word for "off", and PMIC@100C is a constant."""
+    assert set(_parsed("agx-orin", 0).temperature_c) == {"cpu", "tdiode", "soc2", "soc0", "gpu", "soc1"}
+    assert "pmic" not in _parsed("xavier-nx", 0).temperature_c
+
+
+def test_the_first_of_two_temperatures_is_now() -> None:
+    """JetPack 7.2 adds the highest so far."""
+    assert _parsed("agx-orin", 4).temperature_c["cpu"] == 47.906
 
 
 def test_cores_that_are_off_do_not_count() -> None:
     """The CPU load is the mean of the cores that are on."""
-    parsed = parse(ORIN_NANO)
+    assert _parsed("orin-nx", 2).cpu_percent == pytest.approx((55 + 9 + 24 + 64) / 6)
+
+
+def test_parts_do_not_pass_for_the_whole() -> None:
+    """Two rails of a board whose input rail is missing have no total."""
+    parsed = parse("RAM 1/2MB cpu@40C VDD_CPU_GPU_CV 518mW/518mW VDD_SOC 1475mW/1475mW")
     assert parsed is not None
-    assert parsed.cpu_percent == pytest.approx(25.0)
+    assert (len(parsed.rails_w), parsed.total_w) == (2, None)
 
 
 @pytest.mark.parametrize("line", ["", "tegrastats: command not found", "# RAM of the world"])
@@ -80,17 +131,15 @@ def test_the_recording_in_configs_has_the_published_mean() -> None:
     assert sum(totals) / len(totals) == pytest.approx(12.49, abs=0.01)
 
 
-def test_a_replay_follows_the_recording_by_time(tmp_path: Path) -> None:
+def test_a_replay_follows_the_recording_by_time() -> None:
     """Each interval shows the next line, and after the last comes the first."""
-    path = tmp_path / "two.log"
-    path.write_text(f"# two lines\n{ORIN_NANO}\n{NANO}\n")
     clock = FakeClock()
-    source = ReplayedPower(path, interval_s=1.0, clock=clock)
+    source = ReplayedPower(RECORDED / "xavier-nx.txt", interval_s=1.0, clock=clock)
     seen = []
     for _ in range(4):
         seen.append(source.read().total_w)
         clock.now += 1.0
-    assert seen == [12.436, 5.424, 12.436, 5.424]
+    assert seen == [4.067, 3.757, 4.067, 3.757]
 
 
 def test_a_file_without_lines_is_refused(tmp_path: Path) -> None:
@@ -99,3 +148,83 @@ def test_a_file_without_lines_is_refused(tmp_path: Path) -> None:
     path.write_text("hello\n")
     with pytest.raises(ConfigError, match="no tegrastats line"):
         read_recording(path)
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a program named tegrastats on the path; it runs the given Python, which has ``say`` and ``forever``."""
+
+    def install(body: str) -> None:
+        file = tmp_path / "bin" / "tegrastats"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(
+            f"#!{sys.executable}\nimport os, signal, sys, time\n"
+            f"LINES = {_lines('orin-nano')!r}\n"
+            "def say(text):\n    print(text, flush=True)\n"
+            "def forever():\n    time.sleep(600)\n"
+            f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n{body}\n"
+        )
+        file.chmod(0o755)
+        monkeypatch.setenv("PATH", str(file.parent))
+
+    return install
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_the_program_is_read_and_ended(program: Callable[[str], None], tmp_path: Path) -> None:
+    """Its line becomes a reading, with what sysfs adds; after close it is gone."""
+    program("say('a greeting')\nsay(LINES[0])\nforever()")
+    sysfs = JetsonSysfs(tmp_path / "sys")
+    sysfs.cooling(0, "gpu-throttle-alert", 1)
+    source = Tegrastats(1.0, sysfs.root)
+    sample = source.read()
+    assert sample is not None
+    assert (sample.total_w, sample.throttled, sample.alarms) == (12.479, True, ("gpu-throttle-alert",))
+    pid = int((tmp_path / "pid").read_text())
+    assert _runs(pid)
+    source.close()
+    assert not _runs(pid)
+
+
+def test_a_program_that_will_not_end_is_killed(program: Callable[[str], None], tmp_path: Path) -> None:
+    """Close leaves nothing behind, whatever the program thinks of SIGTERM."""
+    program("signal.signal(signal.SIGTERM, signal.SIG_IGN)\nsay(LINES[0])\nforever()")
+    source = Tegrastats(1.0, tmp_path)
+    source.close()
+    assert not _runs(int((tmp_path / "pid").read_text()))
+
+
+def test_a_program_that_died_is_noticed(program: Callable[[str], None], tmp_path: Path) -> None:
+    """No old line passes for a new one; the error repeats its last words."""
+    program("say(LINES[0])\nsys.stdin.read()\nsay('Segmentation fault')")
+    source = Tegrastats(1.0, tmp_path)
+    with pytest.raises(PowerError, match="tegrastats ended") as caught:
+        for _ in range(200):
+            source.read()
+            time.sleep(0.02)
+    assert caught.value.found == "Segmentation fault"
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ("say('cannot open /dev/nvmap')", "gives no figures.*cannot open"),
+        ("say('RAM 1/2MB (lfb 1x1MB) CPU [1%@729] cpu@40C')\nforever()", "no power rails to this user"),
+    ],
+)
+def test_a_program_that_is_no_use_is_refused(
+    program: Callable[[str], None], tmp_path: Path, body: str, what: str
+) -> None:
+    """One that ends at once or hides its rails is no source of power, and does not stay behind."""
+    program(body)
+    with pytest.raises(PowerError, match=what):
+        Tegrastats(1.0, tmp_path)
+    assert not _runs(int((tmp_path / "pid").read_text()))
