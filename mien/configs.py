@@ -6,12 +6,15 @@ path.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from mien.config import nearest
 from mien.errors import ConfigError, UnsupportedError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+_SEPARATORS = re.compile(r"[\s_-]+")
 
 
 def find_config(given: str, folder: Path, *, what: str, option: str) -> Path:
@@ -39,12 +42,23 @@ def find_config(given: str, folder: Path, *, what: str, option: str) -> Path:
             found=f"no {folder}",
             remedy=f"give the path of a YAML file: {option} PATH.yaml",
         )
-    alike = nearest(given, known)
+    alike = suggestions(given, known)
     raise ConfigError(
         f"there is no {what} '{given}'" + (f"; did you mean {' or '.join(alike)}?" if alike else ""),
         wanted=f"a YAML file, or one of {', '.join(known)}",
         remedy=f"name one of these with {option}, or give the path of a YAML file",
     )
+
+
+def suggestions(given: str, known: Sequence[str]) -> list[str]:
+    """The names that somebody who typed ``given`` may have meant.
+
+    Case, blanks and underscores do not count, nor does the order of words: every name is given that has a word
+    beginning with each word of ``given``. Where there is none, those most alike in spelling.
+    """
+    words = _SEPARATORS.split(given.lower().strip())
+    fitting = [name for name in known if all(any(own.startswith(word) for own in name.split("-")) for word in words)]
+    return fitting if any(words) and fitting else nearest("-".join(words), known)
 
 
 def config_names(folder: Path) -> list[str]:

@@ -17,6 +17,7 @@ from mien.config import Settings, nearest, read_settings
 from mien.configs import CONFIGS, config_names, find_config
 from mien.errors import ConfigError, UnsupportedError
 from mien.facts import DeviceFacts
+from mien.release import Precision
 
 DEVICES = CONFIGS / "devices"
 JETPACKS = CONFIGS / "jetpack.yaml"
@@ -291,12 +292,17 @@ def jetpack_for(device: DeviceClass, version: str | None, table: Sequence[JetPac
     return found
 
 
+def made_for(device: DeviceClass) -> tuple[Precision, ...]:
+    """The precisions that mien makes files of and the class calculates in, in mien's order."""
+    return tuple(name for name in get_args(Precision) if name in device.precisions)
+
+
 def refuse_missing_precisions(device: DeviceClass, precisions: Iterable[str]) -> None:
     """Refuse number formats that a class lacks. Nothing is swapped for another.
 
     Raises:
         ConfigError: no number format is called that; names the nearest.
-        UnsupportedError: the class lacks one; says why, and what it has.
+        UnsupportedError: the class lacks one; says why, and what mien makes for it.
     """
     known: tuple[str, ...] = get_args(HardwarePrecision)
     for name in precisions:
@@ -304,7 +310,7 @@ def refuse_missing_precisions(device: DeviceClass, precisions: Iterable[str]) ->
             alike = nearest(name, known)
             raise ConfigError(
                 f"no precision is called '{name}'" + (f"; did you mean {' or '.join(alike)}?" if alike else ""),
-                wanted=", ".join(device.precisions),
+                wanted=", ".join(made_for(device)),
                 remedy="name some of these with --precision",
             )
     reasons = [f"{name}: {why}" for name, why in device.lacks.items() if name in set(precisions)]
@@ -312,7 +318,7 @@ def refuse_missing_precisions(device: DeviceClass, precisions: Iterable[str]) ->
         raise UnsupportedError(
             f"{device.name} lacks what was asked for",
             found="; ".join(reasons),
-            wanted=", ".join(device.precisions),
+            wanted=", ".join(made_for(device)),
             remedy="ask for these only; nothing is swapped for another precision",
         )
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
-from mien.devices import DeviceClass, JetPack, PowerMode, refuse_missing_precisions
+from mien.devices import DeviceClass, JetPack, PowerMode, made_for, refuse_missing_precisions
 from mien.errors import ConfigError, UnsupportedError
 from mien.release import Precision
 from optimize.variants import FP16, FP32, INT8
@@ -143,13 +143,13 @@ def chosen_precisions(device: DeviceClass, asked: Sequence[str] | None) -> tuple
     """
     known: tuple[Precision, ...] = get_args(Precision)
     if asked is None:
-        return tuple(name for name in known if name in device.precisions)
+        return made_for(device)
     refuse_missing_precisions(device, asked)
     foreign = [name for name in asked if name not in known]
     if foreign:
         raise UnsupportedError(
             f"mien makes no file of {', '.join(foreign)}, though {device.name} could run it",
-            wanted=", ".join(name for name in known if name in device.precisions),
+            wanted=", ".join(made_for(device)),
             remedy="ask for these only; nothing is swapped for another precision",
         )
     return tuple(name for name in known if name in asked)

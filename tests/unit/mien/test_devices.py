@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edge.facts import _COMPUTE_CAPABILITY, jetpack_of, module_of
 from mien.config import settings_from
-from mien.configs import find_config
+from mien.configs import find_config, suggestions
 from mien.devices import (
     DEVICES,
     JETPACKS,
@@ -138,7 +138,7 @@ def test_exactly_the_missing_precisions_are_refused(name, wanted):
     with pytest.raises(UnsupportedError) as caught:
         refuse_missing_precisions(device, wanted)
     assert all(f"{precision}: " in caught.value.found for precision in lacking)
-    assert caught.value.wanted == ", ".join(device.precisions)
+    assert caught.value.wanted == "fp32, fp16, int8", "what mien makes, not every format of the hardware"
 
 
 def test_a_precision_that_nobody_knows_gets_the_nearest():
@@ -158,6 +158,35 @@ def test_a_name_with_one_letter_missing_finds_the_class_again(name, place):
         device_class(typed)
     assert name in caught.value.what
     assert all(known in caught.value.wanted for known in NAMES)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("Orin Nano", ["orin-nano-4gb", "orin-nano-4gb-super", "orin-nano-8gb", "orin-nano-8gb-super"]),
+        ("orin", [name for name in NAMES if "orin" in name]),
+        ("ORIN_NX 16GB", ["orin-nx-16gb", "orin-nx-16gb-super"]),
+        ("xavier nx", ["xavier-nx-16gb", "xavier-nx-8gb"]),
+        ("Thor", ["thor-t4000", "thor-t5000"]),
+    ],
+)
+def test_part_of_a_name_gives_all_that_it_may_mean(typed, meant):
+    """Case, blanks and the order of words do not count; none is taken, all are named."""
+    with pytest.raises(ConfigError) as caught:
+        device_class(typed)
+    offered = caught.value.what.partition("did you mean ")[2].removesuffix("?").split(" or ")
+    assert offered == meant
+
+
+def test_a_slip_among_blanks_is_still_a_slip():
+    """What begins no word is compared by its spelling, blanks read as hyphens."""
+    assert "orin-nano-8gb" in suggestions("Orin Nano 8bg", NAMES)
+
+
+def test_a_name_that_is_like_none_gets_no_suggestion():
+    """An empty one means nothing in particular."""
+    assert suggestions(" ", NAMES) == []
+    assert suggestions("raspberry", NAMES) == []
 
 
 def test_a_class_of_ones_own_is_read_from_its_path(tmp_path):
