@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from edge.camera.options import CameraOptions, Codec, Decoder, PixelFormat, Transport
+from edge.pipeline.batching import BatchMode
 from mien.config import Settings, read_yaml, settings_from
 from mien.errors import ConfigError
 from mien.release import Precision
@@ -20,8 +22,10 @@ PowerName = Literal["auto", "jtop", "tegrastats", "ina3221", "rapl", "replay", "
 
 
 class CameraSettings(Settings):
-    """Where frames come from, and how fast."""
+    """Where frames come from, and how; each is explained at :class:`edge.camera.options.CameraOptions`."""
 
+    name: str = Field(default="camera", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """What telemetry, events and the live page call it."""
     source: str = "/dev/video0"
     """A form that :func:`edge.camera.chooser.open_camera` knows."""
     realtime: bool = True
@@ -30,6 +34,35 @@ class CameraSettings(Settings):
     """Start a video file or folder again at its end."""
     max_fps: float | None = Field(default=None, gt=0)
     """Frames per second taken from a live source at most."""
+    width: int | None = Field(default=None, ge=16, le=16384)
+    height: int | None = Field(default=None, ge=16, le=16384)
+    fps: float | None = Field(default=None, gt=0, le=1000)
+    pixel_format: PixelFormat = "auto"
+    decoder: Decoder = "auto"
+    codec: Codec = "auto"
+    transport: Transport = "tcp"
+    latency_ms: int | None = Field(default=None, ge=0, le=60_000)
+    read_timeout_s: float = Field(default=10.0, ge=0.5, le=600)
+    give_up_after_s: float | None = Field(default=None, ge=0)
+    """How long a lost camera is waited for; by default for ever, since nobody is there to start the device again."""
+    wait_for_first: bool = True
+    """Whether a camera that is not there at the start is waited for: after a power cut it may start more slowly."""
+
+    def options(self) -> CameraOptions:
+        """All but name and source, as a camera takes it.
+
+        Raises:
+            ConfigError: width without height, or height without width.
+        """
+        return CameraOptions(**self.model_dump(exclude={"name", "source"}))
+
+    @model_validator(mode="after")
+    def _options_agree(self) -> CameraSettings:
+        try:
+            self.options()
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return self
 
 
 class EngineSettings(Settings):
@@ -38,6 +71,14 @@ class EngineSettings(Settings):
     threads: int = Field(default=1, ge=1, le=64)
     precisions: tuple[Precision, ...] = Field(default=("int8", "fp16", "fp32"), min_length=1)
     allow_build: bool = True
+    batching: BatchMode = "latency"
+    """``latency``: each frame goes alone, at once. ``throughput``: frames of all cameras share calls of the engine."""
+    batch_wait_ms: float = Field(default=20.0, ge=0, le=1000)
+    """With ``throughput``, how long the first frame of a call waits for others at most."""
+    stalled_after_s: float = Field(default=5.0, ge=0.5, le=600)
+    """A call of the engine that takes longer is told as an event."""
+    reopen_after_errors: int = Field(default=10, ge=1, le=10_000)
+    """So many failed calls in a row, and the engine is opened anew."""
 
 
 class TelemetrySettings(Settings):
@@ -205,6 +246,8 @@ class EdgeSettings(Settings):
     state: Path = Path("/var/lib/mien")
     """The folder of identity, slots, journal and spool."""
     camera: CameraSettings = CameraSettings()
+    cameras: tuple[CameraSettings, ...] = Field(default=(), max_length=16)
+    """Several cameras that share the engine, instead of ``camera``; each with a ``name`` of its own."""
     engine: EngineSettings = EngineSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     power: PowerSettings = PowerSettings()
@@ -219,6 +262,21 @@ class EdgeSettings(Settings):
     @classmethod
     def _home_is_expanded(cls, path: Path) -> Path:
         return path.expanduser()
+
+    @model_validator(mode="after")
+    def _cameras_are_told_apart(self) -> EdgeSettings:
+        if self.cameras and "camera" in self.model_fields_set:
+            raise ValueError("camera and cameras are both given: keep one of them")
+        names = [camera.name for camera in self.cameras]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"cameras share the name {', '.join(twice)}: give each its own")
+        return self
+
+    @property
+    def all_cameras(self) -> tuple[CameraSettings, ...]:
+        """The cameras, one or more."""
+        return self.cameras or (self.camera,)
 
 
 def read_edge_settings(path: Path | None, overrides: dict[str, Any] | None = None) -> EdgeSettings:
