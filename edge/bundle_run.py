@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,8 +17,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge.api.local import ServedRun
 from edge.camera.chooser import open_camera
 from edge.camera.interface import Camera
+from edge.camera.options import CameraOptions
+from edge.config import ApiSettings, PrivacySettings
 from edge.engine.chooser import builder_for, is_whole, open_engine
 from edge.facts import read_facts
 from edge.pipeline.meter import FrameMeter, FrameTally
@@ -38,6 +41,8 @@ _log = logging.getLogger(__name__)
 
 _LOOK_S = 0.25
 _PREVIEW_FPS = 15.0
+_GIVE_UP_AFTER_S = 60.0
+"""A camera that stays away for so long ends a run that somebody started; a device waits for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +64,8 @@ class BundleRun:
     """Where to write what was found, a JSON line a frame."""
     preview: Path | None = None
     """Where to write a video with the boxes drawn."""
+    api: ApiSettings = field(default_factory=ApiSettings)
+    """Whether and where to serve the live page; faces on it are covered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +85,7 @@ def run_bundle(
     stop: threading.Event,
     progress: Progress = SILENT,
     on_glance: Callable[[Glance], None] = lambda _: None,
+    on_serve: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Run a bundle until the source ends, enough was run, or ``stop`` is set.
 
@@ -96,7 +104,10 @@ def run_bundle(
     choice = chosen(manifest, facts, VariantPolicy(precisions=run.precisions))
     engine_path = engine_for(run.bundle, choice, facts, progress=progress)
     with ExitStack() as closing:
-        camera = open_camera(run.camera, realtime=run.realtime, loop=run.loop, max_fps=run.max_fps)
+        options = CameraOptions(
+            realtime=run.realtime, loop=run.loop, max_fps=run.max_fps, give_up_after_s=_GIVE_UP_AFTER_S
+        )
+        camera = open_camera(run.camera, options)
         closing.callback(camera.close)
         graph = choice.variant.sha256 if isinstance(choice, BuildEngine) else None
         engine = closing.enter_context(
@@ -106,7 +117,11 @@ def run_bundle(
         source = open_power(run.power, replay=run.power_replay)
         power = PowerSampler(source, interval_s=0.5)
         closing.callback(power.close)
-        return _followed(run, model, camera, power, stop=stop, on_glance=on_glance)
+        served = ServedRun(run.api, PrivacySettings(), power)
+        closing.callback(served.close)
+        if served.url is not None:
+            on_serve(served.url)
+        return _followed(run, model, camera, power, served, stop=stop, on_glance=on_glance)
 
 
 def chosen(manifest: Manifest, facts: DeviceFacts, policy: VariantPolicy) -> LoadEngine | BuildEngine:
@@ -151,12 +166,13 @@ def _followed(
     model: LoadedModel,
     camera: Camera,
     power: PowerSampler,
+    served: ServedRun,
     *,
     stop: threading.Event,
     on_glance: Callable[[Glance], None],
 ) -> dict[str, Any]:
     meter = FrameMeter()
-    sinks: list[Any] = [meter]
+    sinks: list[Any] = [meter, *served.sinks]
     if run.detections is not None:
         sinks.append(DetectionLines(run.detections))
     if run.preview is not None:
@@ -168,6 +184,7 @@ def _followed(
     started_s = time.monotonic()
     meter.take()
     pipeline.start()
+    served.start(pipeline, {source.name: camera.name})
     try:
         while not pipeline.wait(_LOOK_S) and not stop.is_set():
             seconds = time.monotonic() - started_s

@@ -60,7 +60,7 @@ def _runtime(_: EdgeSettings) -> str:
 
 
 def _camera(settings: EdgeSettings) -> str:
-    camera = open_camera(settings.camera.source)
+    camera = open_camera(settings.camera.source, settings.camera.options().impatient())
     try:
         frame = camera.read()
     finally:
@@ -68,7 +68,7 @@ def _camera(settings: EdgeSettings) -> str:
     if frame is None:
         raise UnavailableError(f"{camera.name} gives no frame", remedy="check the source")
     height, width = frame.image.shape[:2]
-    return f"{camera.name}, {width}×{height}"
+    return f"{camera.name}, {width}×{height}; {camera.description}"
 
 
 def _power(settings: EdgeSettings) -> str:

@@ -126,12 +126,7 @@ class EdgeDevice:
         self._power = PowerSampler(source, interval_s=settings.power.interval_s)
         undo.callback(self._power.close)
         meter, look = FrameMeter(), FrameMeter()
-        camera = open_camera(
-            settings.camera.source,
-            realtime=settings.camera.realtime,
-            loop=settings.camera.loop,
-            max_fps=settings.camera.max_fps,
-        )
+        camera = open_camera(settings.camera.source, settings.camera.options())
         self._pipeline = Pipeline(
             [Source(name="camera", camera=camera, max_fps=settings.camera.max_fps)], sinks=(meter, look)
         )

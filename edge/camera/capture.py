@@ -1,4 +1,4 @@
-"""Reads a live OpenCV capture, and opens it again with growing pauses when it goes away."""
+"""Reads a live source, and opens it again with growing pauses when it goes away, for ever unless told otherwise."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ import threading
 import time
 from collections.abc import Callable
 
-import cv2
-import numpy as np
-
-from edge.camera.interface import CameraError, Frame, Image
+from edge.camera.interface import CameraError, Frame, LiveSource, Picture
+from edge.camera.options import CameraOptions
+from mien.errors import MienError
 
 _log = logging.getLogger(__name__)
 
+_FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 15.0
-_REMEDY = "check that it is connected, that this user may read it, and that no other program holds it"
 
 
 class LiveCapture:
-    """A live source read through OpenCV.
+    """A live source and its returns.
 
     Args:
         name: what to call it, without a password.
-        opener: opens the source; called again after a loss.
-        give_up_after_s: how long a lost source is waited for before ``read`` raises.
-        first_pause_s: before a lost source is opened again; doubled each time.
-        remedy: what to do when the first opening fails.
+        opener: opens the source or raises; called again after a loss.
+        options: how long is waited, for a frame and for a lost source.
+        first_pause_s: before a lost source is opened again; doubled each time, up to a quarter of a minute.
 
     Raises:
-        CameraError: the first opening failed.
+        CameraError: the first opening failed, and the options do not say to wait.
+        ConfigError: what was asked of the camera is not what it has.
+        UnsupportedError: this machine cannot read such a camera.
     """
 
     live = True
@@ -38,25 +38,30 @@ class LiveCapture:
     def __init__(
         self,
         name: str,
-        opener: Callable[[], cv2.VideoCapture],
+        opener: Callable[[], LiveSource],
+        options: CameraOptions,
         *,
-        give_up_after_s: float,
-        first_pause_s: float = 0.5,
-        remedy: str = _REMEDY,
+        first_pause_s: float = _FIRST_PAUSE_S,
     ) -> None:
         self.name = name
         self.reconnects = 0
+        self.bad_frames = 0
         self.is_away = False
-        """Whether the source is lost and being opened again."""
+        self.description = ""
         self._opener = opener
-        self._give_up_after_s = give_up_after_s
+        self._options = options
         self._first_pause_s = first_pause_s
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._sequence = 0
-        self._capture = opener()
-        if not self._capture.isOpened():
-            raise CameraError(f"could not open the camera {name}", found="no frames", remedy=remedy)
+        self._reason = ""
+        self._source: LiveSource | None = None
+        try:
+            self._open()
+        except CameraError as error:
+            if not options.wait_for_first:
+                raise
+            self._lost(error)
 
     def read(self) -> Frame | None:
         """The next frame; ``None`` once closed.
@@ -64,45 +69,94 @@ class LiveCapture:
         Raises:
             CameraError: the source stayed away for longer than allowed.
         """
-        if self._closed.is_set():
-            return None
-        with self._lock:
-            image = _next_image(self._capture)
-        if image is None:
-            image = self._image_after_loss()
-        if image is None:
+        picture = None if self.is_away else self._next()
+        if picture is None and not self._closed.is_set():
+            picture = self._after_loss()
+        if picture is None or picture.image is None:
             return None
         self._sequence += 1
-        return Frame(image=image, sequence=self._sequence, captured_at_s=time.monotonic())
+        return Frame(image=picture.image, sequence=self._sequence, captured_at_s=picture.taken_at_s)
 
     def close(self) -> None:
-        """Release the source and end every wait."""
+        """End every wait and release the source; a read under way releases it when it ends."""
         self._closed.set()
         if self._lock.acquire(timeout=2.0):
-            self._capture.release()
+            self._release()
             self._lock.release()
 
-    def _image_after_loss(self) -> Image | None:
+    def _open(self) -> None:
+        self._source = self._opener()
+        if self._source.description != self.description:
+            self.description = self._source.description
+            _log.info("camera %s: %s", self.name, self.description)
+
+    def _release(self) -> None:
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+
+    def _next(self) -> Picture | None:
+        """The next picture that can be seen; ``None`` when the source is lost or closed."""
+        end_s = time.monotonic() + self._options.read_timeout_s
+        with self._lock:
+            try:
+                while self._source is not None and not self._closed.is_set():
+                    picture = self._source.next()
+                    if picture is None or picture.image is not None:
+                        return picture
+                    self._count_bad()
+                    if time.monotonic() > end_s:
+                        self._reason = "frames that cannot be decoded"
+                        return None
+            except CameraError as error:
+                self._reason = str(error)
+            finally:
+                if self._closed.is_set():
+                    self._release()
+        return None
+
+    def _after_loss(self) -> Picture | None:
         """The first picture after a loss; a source that opens and stays dark is still away. ``None`` once closed."""
-        lost_at_s, pause_s = time.monotonic(), self._first_pause_s
-        self.is_away = True
-        _log.warning("camera %s gives no frames; opening it again", self.name)
+        lost_at_s, pause_s, limit_s = time.monotonic(), self._first_pause_s, self._options.give_up_after_s
+        if not self.is_away:
+            self._lost(None)
         while not self._closed.wait(pause_s * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter, no secret
-            with self._lock:
-                self._capture.release()
-                self._capture = self._opener()
-                image = _next_image(self._capture) if self._capture.isOpened() else None
-            if image is not None:
+            picture = self._again()
+            if picture is not None:
                 self.reconnects += 1
                 self.is_away = False
                 _log.info("camera %s is back after %.1f s", self.name, time.monotonic() - lost_at_s)
-                return image
-            if time.monotonic() - lost_at_s > self._give_up_after_s:
-                raise CameraError(f"camera {self.name} went away", found=f"no frames for {self._give_up_after_s:g} s")
+                return picture
+            if limit_s is not None and time.monotonic() - lost_at_s > limit_s:
+                raise CameraError(
+                    f"camera {self.name} went away",
+                    found=self._reason or f"no frames for {limit_s:g} s",
+                    remedy="check that it is on and connected",
+                )
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
         return None
 
+    def _again(self) -> Picture | None:
+        with self._lock:
+            self._release()
+            try:
+                if not self._closed.is_set():
+                    self._open()
+            except MienError as error:
+                if str(error) != self._reason:
+                    self._reason = str(error)
+                    _log.warning("camera %s cannot be opened: %s", self.name, error)
+        return self._next()
 
-def _next_image(capture: cv2.VideoCapture) -> Image | None:
-    there, image = capture.read()
-    return np.asarray(image, np.uint8) if there else None
+    def _lost(self, error: CameraError | None) -> None:
+        self.is_away = True
+        self._reason = str(error) if error else self._reason
+        _log.warning(
+            "camera %s gives no frames; opening it again%s", self.name, f": {self._reason}" if self._reason else ""
+        )
+
+    def _count_bad(self) -> None:
+        self._sequence += 1
+        self.bad_frames += 1
+        if self.bad_frames == 1:
+            _log.warning("camera %s sent a frame that cannot be decoded; such frames are skipped, counted", self.name)

@@ -1,7 +1,12 @@
-"""Video files, read frame by frame without loss, or played at their own rate as a camera would."""
+"""Video files, read frame by frame without loss, or played at their own rate as a camera would.
+
+OpenCV answers a frame that cannot be decoded as it answers the end. So the end is believed only when the file has no
+more frames by its own count, or when nothing comes any more.
+"""
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from pathlib import Path
@@ -9,10 +14,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge.camera.interface import CameraError, Frame
+from edge.camera.interface import CameraError, Frame, Image
 from edge.camera.pacing import Pace
+from edge.camera.pool import FramePool
+
+_log = logging.getLogger(__name__)
 
 _USUAL_FPS = 30.0
+_MOST_BAD = 256
+"""So many failures in a row end the file, whatever number of frames it states."""
 
 
 class VideoFile:
@@ -38,6 +48,13 @@ class VideoFile:
         self._pace = Pace(self.fps / self._step) if realtime else None
         self._sequence = 0
         self._lock = threading.Lock()
+        self._pool = FramePool()
+        self._size: tuple[int, int] | None = None
+        self.is_away = False
+        self.reconnects = 0
+        self.bad_frames = 0
+        width, height = (self._capture.get(p) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        self.description = f"{width:.0f}×{height:.0f} at {self.fps:.4g} fps"
 
     @property
     def name(self) -> str:
@@ -54,10 +71,10 @@ class VideoFile:
         if self._pace is not None:
             self._pace.wait()
         with self._lock:
-            image = self._next()
+            image = self._next_good()
             if image is None and self._loop and self._capture.isOpened():
                 self._capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
-                image = self._next()
+                image = self._next_good()
         if image is None:
             return None
         self._sequence += 1
@@ -70,12 +87,34 @@ class VideoFile:
         with self._lock:
             self._capture.release()
 
-    def _next(self) -> np.ndarray | None:
+    def _next_good(self) -> Image | None:
+        """The next frame that can be decoded; ``None`` at the end."""
+        for failures in range(_MOST_BAD):
+            image = self._next()
+            if image is not None:
+                self._count_bad(failures)
+                return image
+            frames = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+            if not self._capture.get(cv2.CAP_PROP_POS_FRAMES) + failures + 1 < frames:
+                return None
+        return None
+
+    def _next(self) -> Image | None:
         for _ in range(self._step - 1):
             if not self._capture.grab():
                 return None
-        there, image = self._capture.read()
-        return np.asarray(image, dtype=np.uint8) if there else None
+        spare = self._pool.take(*self._size) if self._size else None
+        there, image = self._capture.read(spare)
+        if not there:
+            return None
+        self._size = (image.shape[1], image.shape[0])
+        return np.asarray(image, dtype=np.uint8)
+
+    def _count_bad(self, failures: int) -> None:
+        if failures and not self.bad_frames:
+            _log.warning("%s holds a frame that cannot be decoded; such frames are skipped and counted", self.name)
+        self.bad_frames += failures
+        self._sequence += failures
 
 
 def _opened(path: Path) -> cv2.VideoCapture:

@@ -22,6 +22,9 @@ class SyntheticCamera:
     """
 
     live = True
+    is_away = False
+    reconnects = 0
+    bad_frames = 0
 
     def __init__(self, width: int, height: int, fps: float, *, frames: int | None = None) -> None:
         self._size = (width, height)
@@ -32,6 +35,7 @@ class SyntheticCamera:
         ramp = np.linspace(40, 200, width, dtype=np.uint8)
         self._background = np.repeat(np.repeat(ramp[None, :, None], height, 0), 3, 2)
         self.name = f"synthetic://{width}x{height}@{fps:g}"
+        self.description = f"{width}×{height} at {fps:g} fps, drawn"
 
     def read(self) -> Frame | None:
         """The next picture; ``None`` after the last, or once closed."""
