@@ -24,12 +24,14 @@ from starlette.requests import Request
 
 from edge.api.access import COOKIE, SESSION_S, Doorkeeper
 from edge.api.guard import address_of, session_of
+from edge.api.interface import Pulse
 from edge.api.preview import Preview
 from edge.api.readiness import reasons_against
 from edge.api.state import DeviceState
 from edge.api.v2 import Refused, body_of
 from edge.api.views import beat_json, expressions, plotted
 from mien import __version__
+from mien.messages import Window
 
 STATIC = Path(__file__).parent / "static"
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -93,7 +95,8 @@ class PageRoutes:
     async def _beats(self) -> AsyncIterator[str]:
         self._streams += 1
         try:
-            before, last = self._state.pulse(), None
+            before: Pulse | None = None
+            last: Window | None = None
             yield "retry: 2000\n\n"
             while not self.closing:
                 window = self._state.window

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import ssl
 import threading
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -125,6 +124,8 @@ def _server_of(
 def _check_certificate(settings: ApiSettings) -> None:
     if settings.certificate is None or settings.key is None:
         return
+    import ssl
+
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.certificate, settings.key)
     except OSError as error:  # ssl.SSLError is one
