@@ -95,11 +95,12 @@ class Jtop:
 def _client(interval_s: float) -> Any:  # noqa: ANN401 - the library has no types
     try:
         from jtop import jtop
-    except ImportError as error:
+
+        return jtop(interval=interval_s)
+    except (ImportError, OSError) as error:
         raise PowerError(
-            "jetson-stats cannot be imported", found=str(error), remedy="pip install 'mien[jetson]'"
+            "jetson-stats cannot be used", found=str(error), remedy="pip install 'mien[jetson]'"
         ) from error
-    return jtop(interval=interval_s)
 
 
 class _Attempts:
