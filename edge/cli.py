@@ -37,6 +37,10 @@ def run(
     power_replay: Path | None = typer.Option(None, help="With --bundle: a tegrastats recording to replay."),
     save_detections: Path | None = typer.Option(None, help="With --bundle: write detections, a JSON line a frame."),
     preview: Path | None = typer.Option(None, help="With --bundle: write a video with the boxes drawn."),
+    http_port: int | None = typer.Option(
+        None, min=0, max=65535, help="With --bundle: serve the live page on this port of 127.0.0.1; 0 takes a free one."
+    ),
+    http_preview: bool = typer.Option(False, help="With --http-port: show the camera on the page, faces covered."),
     as_json: bool = _JSON,
 ) -> None:
     """Run frames through a model: a bundle alone, or the release which the fleet wants."""
@@ -68,6 +72,7 @@ def run(
         power_replay=power_replay,
         detections=save_detections,
         preview=preview,
+        api=_api(http_port, preview=http_preview),
     )
     _run_bundle(wanted, as_json=as_json)
 
@@ -186,6 +191,19 @@ def _precisions(precision: str | None) -> Any:  # noqa: ANN401 - imports happen 
     return (precision,)
 
 
+def _api(port: int | None, *, preview: bool) -> Any:  # noqa: ANN401 - as above
+    from edge.config import ApiSettings
+    from mien.errors import ConfigError
+
+    if port is None:
+        if preview:
+            raise ConfigError(
+                "--http-preview shows the camera on a page, and none is served", remedy="add --http-port 8330"
+            )
+        return ApiSettings()
+    return ApiSettings(enabled=True, port=port, preview=preview)
+
+
 def _token_text(token: str | None, token_file: Path | None) -> str:
     from mien.errors import ConfigError
 
@@ -235,7 +253,10 @@ def _run_bundle(wanted: Any, *, as_json: bool) -> None:  # noqa: ANN401 - as abo
                 fps = glance.frames / glance.seconds if glance.seconds else 0.0
                 live.update(f"  {glance.frames} frames  {fps:.1f} fps  {glance.detections} detections{watt}")
 
-            summary = run_bundle(wanted, stop=stop, progress=progress, on_glance=show)
+            def tell(url: str) -> None:
+                err().print(f"live page: {url}", highlight=False, soft_wrap=True)
+
+            summary = run_bundle(wanted, stop=stop, progress=progress, on_glance=show, on_serve=tell)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
