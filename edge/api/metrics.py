@@ -142,12 +142,27 @@ def _board(now: Snapshot) -> Iterable[_Family]:
     graphics = _Family("mien_gpu_utilization_ratio", "gauge", "Of the GPU, 0 to 1.")
     yield graphics.add(_ratio(window.gpu_percent if window else None))
     yield _Family("mien_memory_used_bytes", "gauge", "Memory in use.").add(window.ram_bytes if window else None)
+    size = _Family("mien_memory_size_bytes", "gauge", "Memory that this machine has.")
+    yield size.add(window.ram_total_bytes if window else None)
+    yield from _clocks(now)
     throttled = _Family("mien_throttled", "gauge", "1 when heat slowed the board in the last window.")
     yield throttled.add(float(window.throttled) if window else None)
     current = _Family("mien_over_current", "gauge", "1 when the board drew too much current in the last window.")
     yield current.add(float(window.over_current) if window else None)
     step = _Family("mien_limit_step", "gauge", "How far the device has stepped down to stay within limits; 0: not.")
     yield step.add(now.limits.step if now.limits else None)
+
+
+def _clocks(now: Snapshot) -> Iterable[_Family]:
+    window = now.window
+    clocks = _Family("mien_clock_hertz", "gauge", "Clock, mean of the last window.")
+    for part, hertz in sorted(window.clocks_hz.items() if window else ()):
+        clocks.add(hertz, {"part": part})
+    yield clocks
+    fan = _Family("mien_fan_duty_ratio", "gauge", "How hard the fan is driven, 0 to 1.")
+    yield fan.add(_ratio(window.fan_percent if window else None))
+    mode = _Family("mien_power_mode_info", "gauge", "The board's power mode.")
+    yield mode.add(1, {"mode": window.nvpmodel}) if window and window.nvpmodel else mode
 
 
 def _spool(now: Snapshot) -> Iterable[_Family]:
