@@ -18,7 +18,7 @@ from mien.config import Settings, read_yaml, settings_from
 from mien.errors import ConfigError
 from mien.release import Precision
 
-PowerName = Literal["auto", "jtop", "tegrastats", "ina3221", "rapl", "replay", "none"]
+PowerName = Literal["auto", "jtop", "tegrastats", "ina3221", "nvml", "rapl", "replay", "none"]
 
 
 class CameraSettings(Settings):
@@ -99,7 +99,7 @@ class PowerSettings(Settings):
     """Where power figures come from."""
 
     source: PowerName = "auto"
-    """``auto``: the first that answers of jtop, tegrastats, ina3221, rapl, the replay if one is named, none."""
+    """``auto``: the first that answers of jtop, tegrastats, ina3221, nvml, rapl, the replay if one is named, none."""
     replay: Path | None = None
     """A tegrastats recording, replayed and labelled as such."""
     interval_s: float = Field(default=1.0, ge=0.1, le=60)
