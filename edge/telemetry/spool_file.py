@@ -21,18 +21,21 @@ CREATE TABLE IF NOT EXISTS outbox (
     stored_s REAL NOT NULL DEFAULT 0,
     span_s REAL NOT NULL DEFAULT 0,
     sent INTEGER NOT NULL DEFAULT 0,
-    payload BLOB NOT NULL,
-    stored_at REAL NOT NULL DEFAULT 0
+    payload BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS latest (channel TEXT PRIMARY KEY, payload BLOB NOT NULL, stored_at REAL NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS latest (channel TEXT PRIMARY KEY, payload BLOB NOT NULL);
 """
-_LATER_COLUMNS = {
-    "stored_s": "REAL NOT NULL DEFAULT 0",
-    "span_s": "REAL NOT NULL DEFAULT 0",
-    "sent": "INTEGER NOT NULL DEFAULT 1",
-}
-"""What a file of an earlier version lacks; whether its messages were sent before is unknown, so they count as sent."""
+_OF_BEFORE = """
+BEGIN;
+ALTER TABLE outbox RENAME TO outbox_before;
+DROP TABLE latest;
+{schema}
+INSERT INTO outbox (id, channel, sent, payload) SELECT id, channel, 1, payload FROM outbox_before;
+DROP TABLE outbox_before;
+COMMIT;
+"""
+"""Takes over a file of the version before; whether its messages were sent is unknown, so they count as sent."""
 _SIDE_FILES = ("", "-wal", "-shm")
 _AS_FOUND = "-as-found"
 _MAGIC = b"SQLite format 3\0"
@@ -112,11 +115,9 @@ def _connected(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
-        connection.executescript(_SCHEMA)
         present = {row[1] for row in connection.execute("PRAGMA table_info(outbox)")}
-        for name, kind in _LATER_COLUMNS.items():
-            if name not in present:
-                connection.execute(f"ALTER TABLE outbox ADD COLUMN {name} {kind}")
+        is_of_before = bool(present) and "sent" not in present
+        connection.executescript(_OF_BEFORE.format(schema=_SCHEMA) if is_of_before else _SCHEMA)
         connection.execute("CREATE INDEX IF NOT EXISTS outbox_by_channel ON outbox (channel, id)")
         verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if verdict != "ok":
@@ -172,9 +173,9 @@ def _usable(row: tuple[object, ...]) -> tuple[object, ...] | None:
     """A row with its texts read; a text that is none was overwritten."""
     first, second = row[0], row[1]
     try:
-        if isinstance(first, bytes):  # the name of a counter or of a channel
+        if isinstance(first, bytes) and isinstance(second, bytes | int):  # a counter, or the latest of a channel
             return (first.decode("ascii"), *row[1:])
-        if isinstance(second, bytes):  # an outbox row
+        if isinstance(second, bytes) and isinstance(row[-1], bytes):  # an outbox row
             return (first, second.decode("ascii"), *row[2:])
     except UnicodeDecodeError:
         return None

@@ -4,7 +4,8 @@ What is counted adds up: frames, detections, histograms, energy, given-up messag
 mean is weighted by what it is a mean of: power and load by time, confidence by detections, p50 by frames. Percentiles
 of the whole cannot be had from percentiles of its parts: the merged p50 is their mean by frames, an estimate between
 the smallest and the largest; p95 and p99 are the largest of the parts, which the true one never exceeds. Temperatures
-and memory are the highest. A mean that one part lacks is absent, never guessed.
+and memory are the highest. A mean that one part lacks is absent, never guessed. Windows of two boots, releases, power
+sources or power modes stay apart.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from itertools import zip_longest
 
 from mien.messages import Percentiles, Power, Window
 
+_MOST_ALARMS = 64
+"""As :class:`mien.messages.Window` takes them."""
 _LONGEST_GAP_S = 1.0
 """Between the end of one window and the start of the next, either way: more is a stepped clock or a device asleep."""
 
@@ -63,6 +66,10 @@ def merge_windows(first: Window, second: Window) -> Window:
             "cpu_percent": _by_time(first, second, first.cpu_percent, second.cpu_percent),
             "gpu_percent": _by_time(first, second, first.gpu_percent, second.gpu_percent),
             "ram_bytes": max(ram) if ram else None,
+            "clocks_hz": _means(first, second, first.clocks_hz, second.clocks_hz),
+            "fan_percent": _by_time(first, second, first.fan_percent, second.fan_percent),
+            "fan_rpm": _by_time(first, second, first.fan_rpm, second.fan_rpm),
+            "alarms": tuple(dict.fromkeys((*first.alarms, *second.alarms)))[:_MOST_ALARMS],
             "throttled": first.throttled or second.throttled,
             "over_current": first.over_current or second.over_current,
             "detections": first.detections + second.detections,
@@ -105,7 +112,8 @@ def groups_to_merge(windows: Sequence[Window], *, longest_s: float) -> list[rang
 def _kind(window: Window) -> tuple[object, ...]:
     power = window.power
     known = (power.total_w is not None, power.energy_j is not None)
-    return (window.boot_id, window.release, window.precision, power.source, known, set(window.expressions))
+    runs = (window.boot_id, window.release, window.precision, set(window.expressions))
+    return (*runs, power.source, known, window.nvpmodel)
 
 
 def _by_time(first: Window, second: Window, one: float | None, other: float | None) -> float | None:
@@ -115,19 +123,19 @@ def _by_time(first: Window, second: Window, one: float | None, other: float | No
     return (one * before + other * after) / (before + after) if before + after > 0 else one
 
 
+def _means(first: Window, second: Window, one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
+    means = {name: _by_time(first, second, figure, other.get(name)) for name, figure in one.items()}
+    return {name: mean for name, mean in means.items() if mean is not None}
+
+
 def _power(first: Window, second: Window) -> Power:
     one, other = first.power, second.power
     energy = one.energy_j + other.energy_j if one.energy_j is not None and other.energy_j is not None else None
     frames = first.frames + second.frames
-    rails = {
-        name: mean
-        for name in one.rails_w
-        if (mean := _by_time(first, second, one.rails_w[name], other.rails_w.get(name))) is not None
-    }
     return other.model_copy(
         update={
             "total_w": _by_time(first, second, one.total_w, other.total_w),
-            "rails_w": rails,
+            "rails_w": _means(first, second, one.rails_w, other.rails_w),
             "energy_j": energy,
             "energy_per_inference_j": energy / frames if energy is not None and frames else None,
         }

@@ -1,0 +1,128 @@
+"""The recorder's windows when the system clock is set under it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge.pipeline.meter import FrameMeter
+from edge.power.none import NoPower
+from edge.power.sampler import PowerSampler
+from edge.telemetry.clock import WallClock
+from edge.telemetry.recorder import Recorder
+from edge.telemetry.spool import Spool
+from mien import topics
+from mien.messages import Event, Window, decode
+
+DAY_S = 86_400.0
+
+
+class World:
+    """A system clock and a monotonic one, which a test moves."""
+
+    def __init__(self) -> None:
+        self.monotonic_s = 100.0
+        self.wall_s = 1_790_000_000.0
+
+    def passes(self, seconds: float) -> None:
+        """Time goes by."""
+        self.monotonic_s += seconds
+        self.wall_s += seconds
+
+
+@pytest.fixture
+def world() -> World:
+    """The clocks."""
+    return World()
+
+
+@pytest.fixture
+def spool(memory_path: Path) -> Iterator[Spool]:
+    """An empty spool."""
+    opened = Spool(memory_path / "spool.sqlite")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def recorder(world: World, spool: Spool) -> Recorder:
+    """A recorder without its thread."""
+    return Recorder(
+        meter=FrameMeter(clock=lambda: world.monotonic_s),
+        power=PowerSampler(NoPower(), interval_s=1.0),
+        spool=spool,
+        window_s=10.0,
+        boot_id="b",
+        model=lambda: None,
+        dropped=lambda: 0,
+        stored=lambda _: None,
+        clock=WallClock(lambda: world.wall_s, lambda: world.monotonic_s),
+    )
+
+
+def _windows(spool: Spool) -> list[Window]:
+    return [decode(Window, item.payload, source="spool") for item in spool.waiting(topics.WINDOW, most=100)]
+
+
+def _events(spool: Spool) -> list[Event]:
+    return [decode(Event, item.payload, source="spool") for item in spool.waiting(topics.EVENT, most=100)]
+
+
+@pytest.mark.parametrize("step_s", [DAY_S, -DAY_S, 5.0, -1_789_999_000.0])
+def test_a_stepped_clock_bends_no_window(world: World, spool: Spool, recorder: Recorder, step_s: float) -> None:
+    """The window in which it happens keeps its ten seconds, the next begins on the new clock, and one event tells."""
+    world.passes(10.0)
+    recorder.close_window(None)
+    world.passes(4.0)
+    world.wall_s += step_s
+    world.passes(6.0)
+    recorder.close_window(None)
+    world.passes(10.0)
+    recorder.close_window(None)
+
+    first, second, third = _windows(spool)
+    assert [w.ended_at - w.started_at for w in (first, second, third)] == pytest.approx([10.0] * 3, abs=0.01)
+    assert second.started_at == pytest.approx(first.ended_at, abs=0.01)
+    assert third.started_at == pytest.approx(second.ended_at + step_s, abs=0.01)
+    assert third.ended_at == pytest.approx(world.wall_s, abs=0.01)
+    assert [w.sequence for w in (first, second, third)] == [1, 2, 3]
+    (event,) = _events(spool)
+    assert (event.kind, event.severity) == ("clock_stepped", "warning")
+    assert event.details["step_s"] == pytest.approx(step_s, abs=0.01)
+
+
+def test_slewing_is_no_step(world: World, spool: Spool, recorder: Recorder) -> None:
+    """A clock that is drawn to the right time by half a second a window is followed without a word."""
+    for _ in range(5):
+        world.passes(10.0)
+        world.wall_s += 0.5
+        recorder.close_window(None)
+    assert _events(spool) == []
+    assert _windows(spool)[-1].ended_at == pytest.approx(world.wall_s, abs=0.6)
+
+
+def test_the_numbers_of_a_device_with_its_thread_are_complete(spool: Spool) -> None:
+    """Windows of a running recorder follow each other in number and time, and its thread ends."""
+    told: list[Window] = []
+    running = Recorder(
+        meter=FrameMeter(),
+        power=PowerSampler(NoPower(), interval_s=1.0),
+        spool=spool,
+        window_s=0.25,
+        boot_id="b",
+        model=lambda: None,
+        dropped=lambda: 0,
+        stored=told.append,
+    )
+    running.start()
+    end_s = time.monotonic() + 30
+    while len(told) < 4 and time.monotonic() < end_s:
+        time.sleep(0.05)
+    running.close()
+    found = _windows(spool)
+    assert found == told
+    assert [w.sequence for w in found] == list(range(1, len(found) + 1))
+    assert len(found) >= 4
