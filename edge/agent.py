@@ -48,6 +48,10 @@ class Outbox:
         self._spool = spool
         self.on_put: Callable[[], None] = lambda: None
         """Told that something new waits."""
+        self.on_event: Callable[[Event], None] = lambda _: None
+        """Told of each event."""
+        self.last_report: UpdateReport | None = None
+        """How the last update since the start of this agent stands."""
 
     def report(self, report: UpdateReport) -> None:
         """Hand over the progress of an update."""
@@ -59,22 +63,22 @@ class Outbox:
             f" {report.percent:.0f} %" if report.percent is not None else "",
             f" ({report.error_code}: {report.message})" if report.error_code else "",
         )
+        self.last_report = report
         self._put(topics.UPDATE, report)
 
     def event(self, kind: str, severity: str, message: str, details: Sequence[tuple[str, str]] = ()) -> None:
         """Hand over something a person may want to know."""
         level: Severity = "error" if severity == "error" else "warning" if severity == "warning" else "info"
-        self._put(
-            topics.EVENT,
-            Event(
-                event_id=uuid.uuid4().hex,
-                at=time.time(),
-                kind=kind,
-                severity=level,
-                message=message[:500],
-                details=dict(details),
-            ),
+        event = Event(
+            event_id=uuid.uuid4().hex,
+            at=time.time(),
+            kind=kind,
+            severity=level,
+            message=message[:500],
+            details=dict(details),
         )
+        self._put(topics.EVENT, event)
+        self.on_event(event)
 
     def _put(self, channel: str, message: Message) -> None:
         self._spool.put(channel, encode(message))

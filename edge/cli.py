@@ -221,7 +221,8 @@ def _run_device(config: Path | None, camera: str | None, state: Path | None) -> 
     import logging
 
     from edge.config import read_edge_settings
-    from edge.main import EdgeDevice, stopped_by_signals
+    from edge.main import EdgeDevice
+    from edge.process import stopped_by_signals
 
     settings = read_edge_settings(config, {"camera.source": camera, "state": str(state.resolve()) if state else None})
     logging.basicConfig(
@@ -230,7 +231,7 @@ def _run_device(config: Path | None, camera: str | None, state: Path | None) -> 
     for noisy in ("httpx", "httpcore", "tuf"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     device = EdgeDevice(settings)
-    with stopped_by_signals(device):
+    with stopped_by_signals(device.stop):
         device.run()
 
 

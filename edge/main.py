@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import signal
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from types import FrameType
+from contextlib import ExitStack
 
 import cv2
 
 from edge.agent import Agent, Outbox, status_message
-from edge.api.server import LocalApi
+from edge.api.interface import BrokerStatus, UpdateStatus
+from edge.api.port import PipelinePort, cameras_of, pulse_of
+from edge.api.server import LocalApi, preview_for
 from edge.api.state import DeviceState
 from edge.camera.chooser import open_camera
 from edge.camera.interface import CameraError
-from edge.config import EdgeSettings, TelemetrySettings
+from edge.config import CameraSettings, EdgeSettings, TelemetrySettings
+from edge.engine_care import EngineCare
+from edge.faces.tracker import FaceTracker
 from edge.facts import read_facts
 from edge.identity.store import Identity, IdentityStore
 from edge.liveness import Liveness, Patience, Vitals
+from edge.pipeline.batching import Batching
 from edge.pipeline.meter import FrameMeter
-from edge.pipeline.model import Source
+from edge.pipeline.model import Sink, Source
 from edge.pipeline.pipeline import Pipeline
 from edge.power.chooser import open_power
 from edge.power.sampler import PowerSampler
+from edge.process import only_agent
 from edge.runtime import DeviceRuntime
 from edge.systemd import Notifier
 from edge.telemetry.alerts import alerts_between
@@ -41,6 +42,7 @@ from edge.update.journal import Journal
 from edge.update.slots import SlotStore
 from edge.update.tuf_source import TufSource
 from edge.update.updater import Updater
+from edge.watch import DeviceWatch
 from mien import topics
 from mien.errors import MienError, UnavailableError
 from mien.messages import Twin, Window, encode
@@ -70,7 +72,7 @@ class EdgeDevice:
         self._boot_id = uuid.uuid4().hex
         self._closing = ExitStack()
         with ExitStack() as undo:
-            undo.enter_context(_lock(settings.state))
+            undo.enter_context(only_agent(settings.state))
             identities = IdentityStore(settings.state, fleet_url=settings.fleet.url)
             identity = identities.load()
             self.facts = read_facts()
@@ -93,9 +95,10 @@ class EdgeDevice:
             self._agent.start()
             self._api.start()
             notifier.ready(f"{self._agent.device_id}")
-            patience = Patience.at(self._settings.camera.max_fps)
+            patience = Patience.at(_expected_fps(self._settings.all_cameras))
             liveness = Liveness(self._vitals, clock=time.monotonic, patience=patience)
             while not self._stop.wait(notifier.beat_s):
+                self._watch.look()
                 pulse = liveness.pulse()
                 notifier.status(f"{self._agent.device_id}: {pulse.why}")
                 if pulse.is_alive:
@@ -125,16 +128,15 @@ class EdgeDevice:
         source = open_power(settings.power.source, interval_s=settings.power.interval_s, replay=settings.power.replay)
         self._power = PowerSampler(source, interval_s=settings.power.interval_s)
         undo.callback(self._power.close)
-        meter, look = FrameMeter(), FrameMeter()
-        camera = open_camera(settings.camera.source, settings.camera.options())
-        self._pipeline = Pipeline(
-            [Source(name="camera", camera=camera, max_fps=settings.camera.max_fps)], sinks=(meter, look)
-        )
+        meter, look, preview = FrameMeter(), FrameMeter(), preview_for(settings.api, settings.privacy)
+        sinks: list[Sink] = [meter, look] if preview is None else [meter, look, preview]
+        self._pipeline, self._sources = _pipeline_of(settings, sinks)
         undo.callback(self._end_model)
         undo.callback(self._pipeline.stop)
         self._slots = SlotStore(state / "slots")
         self._journal = Journal(state / "update")
-        self._state = DeviceState(device_id=identity.device_id, spool_length=lambda: len(self._spool))
+        self._state = self._shown(identity)
+        outbox.on_event = self._state.add_event
         self._recorder = Recorder(
             meter=meter,
             power=self._power,
@@ -159,8 +161,49 @@ class EdgeDevice:
             on_switch=self._switched,
         )
         self._agent = self._agent_of(identities, identity, outbox, undo)
-        self._api = LocalApi(settings.api, self._state)
+        self._watch = DeviceWatch(
+            self._pipeline,
+            self._sources,
+            engine=EngineCare(
+                stalled_after_s=settings.engine.stalled_after_s,
+                reopen_after_errors=settings.engine.reopen_after_errors,
+            ),
+            reopen=self._reopen_engine,
+            keeper=None,
+            tell=outbox.event,
+        )
+        self._api = LocalApi(settings.api, self._state, preview=preview, show_faces=settings.privacy.show_faces)
         undo.callback(self._api.close)
+
+    def _shown(self, identity: Identity) -> DeviceState:
+        """What the local API shows of this device."""
+        state = DeviceState(
+            device_id=identity.device_id,
+            spool_length=lambda: len(self._spool),
+            spool_lost=lambda: sum(self._spool.lost.values()),
+            model=PipelinePort(self._pipeline),
+        )
+        written = {source.name: source.camera.name for source in self._sources}
+        state.cameras = lambda: cameras_of(self._pipeline, written)
+        state.pulse = lambda: pulse_of(self._pipeline, self._power)
+        state.broker = lambda: BrokerStatus(connected=self._link.is_connected, detail=identity.mqtt.host)
+        state.update = self._update_shown
+        return state
+
+    def _update_shown(self) -> UpdateStatus | None:
+        report = self._outbox.last_report
+        if report is None:
+            return None
+        return UpdateStatus(
+            release=str(report.release),
+            state=report.state.value,
+            message=report.message or "",
+            percent=report.percent,
+        )
+
+    def _reopen_engine(self) -> bool:
+        active = self._slots.active()
+        return active is not None and not self._agent.is_updating and self._runtime.reopen(active)
 
     def _agent_of(self, identities: IdentityStore, identity: Identity, outbox: Outbox, undo: ExitStack) -> Agent:
         settings, state = self._settings, self._settings.state
@@ -187,7 +230,7 @@ class EdgeDevice:
             latency_slack_ms=settings.probe.latency_slack_ms,
             cancel=self._stop,
         )
-        link = MqttLink(
+        self._link = link = MqttLink(
             identity.device_id,
             identity.mqtt.address(),
             tls=identity.files,
@@ -251,7 +294,7 @@ class EdgeDevice:
     def _vitals(self) -> Vitals:
         return Vitals(
             frames=self._pipeline.finished_frames,
-            engine_busy_s=getattr(self._pipeline, "engine_busy_s", 0.0),
+            engine_busy_s=self._pipeline.engine_busy_s,
             has_model=self._pipeline.model is not None,
             camera_is_away=self._pipeline.camera_is_away,
             is_updating=self._agent.is_updating,
@@ -282,38 +325,21 @@ def _spool_limits(settings: TelemetrySettings) -> SpoolLimits:
     )
 
 
-@contextmanager
-def stopped_by_signals(device: EdgeDevice) -> Iterator[None]:
-    """SIGINT and SIGTERM ask the device for an orderly end while the block runs."""
+def _pipeline_of(settings: EdgeSettings, sinks: list[Sink]) -> tuple[Pipeline, tuple[Source, ...]]:
+    """Open all cameras; those that are open are closed again when a later one cannot be."""
+    sources = []
+    with ExitStack() as half:
+        for wanted in settings.all_cameras:
+            camera = open_camera(wanted.source, wanted.options())
+            half.callback(camera.close)
+            tracker = FaceTracker(settings.faces)
+            sources.append(Source(name=wanted.name, camera=camera, max_fps=wanted.max_fps, tracker=tracker))
+        half.pop_all()
+    batching = Batching(mode=settings.engine.batching, wait_s=settings.engine.batch_wait_ms / 1000)
+    return Pipeline(sources, sinks=sinks, batching=batching), tuple(sources)
 
-    def ask(_signal: int, _frame: FrameType | None) -> None:
-        device.stop()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _lock(state: Path) -> Iterator[None]:
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-        stream = (state / "lock").open("w")
-    except OSError as error:
-        raise UnavailableError(
-            f"could not use the state folder {state}",
-            found=error.strerror or str(error),
-            remedy="set 'state' to a folder that this user may write to",
-        ) from error
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UnavailableError(
-                f"another agent runs on {state}",
-                remedy="stop it first, or give this one another state folder: --state DIR",
-            ) from error
-        yield
+def _expected_fps(cameras: tuple[CameraSettings, ...]) -> float | None:
+    """At least so many frames come a second, all cameras together; ``None`` where a site sets no rate."""
+    rates = [camera.max_fps for camera in cameras]
+    return max((rate for rate in rates if rate is not None), default=None) if all(rates) else None

@@ -82,6 +82,7 @@ class DeviceRuntime:
         self._cancel = cancel
         self._on_switch = on_switch
         self._running: SlotRecord | None = None
+        self._exchange = threading.Lock()
 
     def facts(self) -> DeviceFacts:
         """What this device is."""
@@ -117,6 +118,29 @@ class DeviceRuntime:
 
     def take_up(self, installed: Installed | None) -> None:
         """Run this release from the next frame on; the window before ends with the old one. What runs goes on."""
+        with self._exchange:
+            self._take_up(installed)
+
+    def reopen(self, installed: Installed) -> bool:
+        """Open the engine of what runs anew, because it fails; its memory is given back first.
+
+        Returns:
+            Whether it was done; not while an update exchanges the engine.
+
+        Raises:
+            UpdateFault: it cannot be opened, or the old one does not finish; nothing runs then.
+        """
+        if not self._exchange.acquire(blocking=False):
+            return False
+        try:
+            if self._running is not None:
+                self._take_up(None)
+                self._take_up(installed)
+            return True
+        finally:
+            self._exchange.release()
+
+    def _take_up(self, installed: Installed | None) -> None:
         record = installed.record if installed else None
         if record == self._running:
             return

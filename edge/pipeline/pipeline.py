@@ -96,7 +96,7 @@ class Pipeline:
         return tuple(
             source.name
             for source in self._sources
-            if source.name in self.camera_errors or getattr(source.camera, "is_away", False)
+            if source.name in self.camera_errors or source.camera.is_away
         )
 
     @property

@@ -18,6 +18,10 @@ class FakeCamera:
     def __init__(self, *, live: bool, size: tuple[int, int] = (48, 64)) -> None:
         self.live = live
         self.closed = False
+        self.is_away = False
+        self.reconnects = 0
+        self.bad_frames = 0
+        self.description = ""
         self._size = size
         self._sequence = 0
         self._frames: queue.Queue[Frame | Exception | None] = queue.Queue()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,5 +58,5 @@ def test_an_engine_that_never_answers_is_opened_ever_more_seldom(looks: list[tup
         now_s += later_s
         if keeper.look(signs(errors=errors), now_s).reopen:
             opened.append(now_s)
-    for index, (before, after) in enumerate(zip(opened, opened[1:], strict=False)):
+    for index, (before, after) in enumerate(pairwise(opened)):
         assert after - before >= min(5 * 2**index, 300)

@@ -1,0 +1,100 @@
+"""The device's look at itself, once a second: engine, cameras, limits. Tells what it finds, mends what it can."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from edge.camera_care import CameraCare, CameraSigns
+from edge.engine_care import EngineCare, EngineSigns
+from edge.pipeline.model import Source
+from edge.pipeline.pipeline import Pipeline
+from edge.telemetry.alerts import Alert
+from mien.errors import MienError
+
+_log = logging.getLogger(__name__)
+
+
+class Keeper(Protocol):
+    """Keeps the device within its limits."""
+
+    def look(self, now_s: float) -> None:
+        """Look at the board's health and turn what must be turned."""
+
+
+class DeviceWatch:
+    """Looks at a pipeline.
+
+    Args:
+        pipeline: what runs.
+        sources: its cameras.
+        engine: decides about the engine.
+        reopen: opens the engine anew; false when it may not be done now.
+        keeper: of the limits; ``None`` where there are none.
+        tell: takes an event: kind, severity, message.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        sources: Iterable[Source],
+        *,
+        engine: EngineCare,
+        reopen: Callable[[], bool],
+        keeper: Keeper | None,
+        tell: Callable[[str, str, str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pipeline = pipeline
+        self._sources = tuple(sources)
+        self._engine = engine
+        self._reopen = reopen
+        self._keeper = keeper
+        self._tell = tell
+        self._clock = clock
+        self._cameras = CameraCare(clock())
+
+    def look(self) -> None:
+        """Look once; never raises."""
+        now_s = self._clock()
+        self._say(self._cameras.look(self._camera_signs(), now_s))
+        care = self._engine.look(self._engine_signs(), now_s)
+        self._say(care.alerts)
+        if care.reopen:
+            self._open_anew()
+        if self._keeper is not None:
+            self._keeper.look(now_s)
+
+    def _open_anew(self) -> None:
+        try:
+            done = self._reopen()
+        except MienError as error:
+            _log.error("the engine could not be opened anew: %s", error)
+        else:
+            _log.warning("the engine %s", "was opened anew" if done else "is being exchanged already")
+
+    def _engine_signs(self) -> EngineSigns:
+        return EngineSigns(
+            answers=self._pipeline.finished_frames,
+            errors_in_a_row=self._pipeline.model_errors_in_a_row,
+            busy_s=self._pipeline.engine_busy_s,
+            error=str(self._pipeline.last_model_error or ""),
+        )
+
+    def _camera_signs(self) -> dict[str, CameraSigns]:
+        gone = self._pipeline.camera_errors
+        return {
+            source.name: CameraSigns(
+                away=source.camera.is_away,
+                gone=str(gone.get(source.name, "")),
+                bad_frames=source.camera.bad_frames,
+            )
+            for source in self._sources
+        }
+
+    def _say(self, alerts: Iterable[Alert]) -> None:
+        for alert in alerts:
+            self._tell(alert.kind, alert.severity, alert.message)
