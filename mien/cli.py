@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from mien import __version__
 from mien.endings import end_in_order, ended
-from mien.errors import ConfigError, ExitCode, MienError, UnavailableError, UnsupportedError
+from mien.errors import ConfigError, ExitCode, MienError, UnavailableError, UnsupportedError, UsageError
 
 _PARTS: dict[str, tuple[str, str, str]] = {
     "demo": ("mien.demo.cli", "", "Run the whole way once: data, training, bundles, fleet, rollouts, a bad release."),
@@ -129,9 +129,21 @@ def _outcome() -> int:
     except Exception as error:
         if not hasattr(error, "show") or not hasattr(error, "exit_code"):
             raise
-        error.show()
+        _report_usage(error)
         code = error.exit_code
     return code
+
+
+def _report_usage(error: Any) -> None:  # noqa: ANN401 - typer's own error of a wrong command line
+    """Print what typer says about a wrong command line, and one JSON document as for any other error."""
+    from mien.console import print_json
+
+    if "--json" in sys.argv:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "mien"
+        wrong = UsageError(error.format_message(), remedy=f"see: {command} --help")
+        print_json(wrong.as_dict())
+    error.show()
 
 
 def report(error: MienError) -> None:

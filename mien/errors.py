@@ -1,6 +1,7 @@
 """Errors that say what was tried, found, wanted and what to do next, and the one table of exit codes.
 
     MienError
+    ├── UsageError        the command line is wrong: an option that is not there, a word where a number belongs
     ├── ConfigError       a configuration or an option is wrong: mend the file or the flag
     ├── DataError         a data set, image or label is wrong: mend the data
     ├── ModelError        weights or a graph are not what the step takes
@@ -75,6 +76,12 @@ class MienError(Exception):
             "wanted": self.wanted,
             "remedy": self.remedy,
         }
+
+
+class UsageError(MienError):
+    """The command line is wrong, before any of it was understood."""
+
+    exit_code = ExitCode.USAGE
 
 
 class ConfigError(MienError):

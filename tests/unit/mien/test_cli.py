@@ -41,6 +41,27 @@ def test_an_unknown_command_is_a_usage_error():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nonsense", "--json"), "nonsense"),
+        (("--json",), "--json"),
+        (("fleet", "devices", "--json", "--url"), "requires an argument"),
+    ],
+)
+def test_a_wrong_command_line_is_json_too(monkeypatch, capsys, words, said):
+    """A program that asked for JSON gets one document for a slip of its own as well, with the command to look at."""
+    monkeypatch.setattr(sys, "argv", ["mien", *words])
+    monkeypatch.setattr(cli, "end_in_order", lambda: None)  # the signals are pytest's
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    answer = json.loads(capsys.readouterr().out)
+    assert ended.value.code == ExitCode.USAGE
+    assert answer["error"] == "UsageError"
+    assert said in answer["what"]
+    assert "--help" in answer["remedy"]
+
+
 def test_an_error_is_shown_with_its_parts_and_as_json(monkeypatch, capsys):
     """People get the sentence and the next step on stderr, machines one document on stdout."""
     monkeypatch.setattr(sys, "argv", ["mien", "x", "--json"])
