@@ -7,6 +7,7 @@ below it is tried. The rungs above the current one are tried again after a while
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ class Ladder:
         self._rungs = tuple(rungs)
         self._clock = clock
         self._source: PowerSource | None = None
+        self._lock = threading.Lock()
+        self._closed = False
         self._index = len(self._rungs)
         self._opened_at_s = self._next_try_s = clock()
         self._wait_s = SOON_S
@@ -58,23 +61,27 @@ class Ladder:
     @property
     def name(self) -> str:
         """The name of the source that is read now; ``none`` when none is."""
-        return self._source.name if self._source is not None else NOTHING
+        source = self._source
+        return source.name if source is not None else NOTHING
 
     def read(self) -> PowerSample | None:
         """A reading of the best source that answers; ``None`` when there is none now."""
-        if self._index > 0 and self._clock() >= self._next_try_s:
+        if self._index > 0 and self._clock() >= self._next_try_s and not self._closed:
             self._climb()
-        if self._source is None:
+        source = self._source
+        if source is None:
             return None
         try:
-            return self._source.read()
+            return source.read()
         except PowerError as error:
             self._fall(error)
             return None
 
     def close(self) -> None:
-        """Close the source that is open."""
-        source, self._source, self._index = self._source, None, len(self._rungs)
+        """Close the source that is open, and any that another thread is just opening."""
+        with self._lock:
+            self._closed = True
+            source, self._source = self._source, None
         if source is not None:
             source.close()
 
@@ -114,7 +121,11 @@ class Ladder:
         return False
 
     def _take(self, index: int, source: PowerSource) -> None:
-        self._source, self._index, self._opened_at_s = source, index, self._clock()
+        with self._lock:
+            if not self._closed:
+                self._source, self._index, self._opened_at_s = source, index, self._clock()
+                return
+        source.close()
 
     def _postpone(self) -> None:
         self._next_try_s = self._clock() + self._wait_s

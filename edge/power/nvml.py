@@ -17,10 +17,9 @@ from edge.power.board import Board, completed
 from edge.power.interface import PowerError, PowerSample
 from edge.power.sysfs import SYS
 
-_TOO_HOT = 0x8 | 0x20 | 0x40
-"""Reasons for lowered clocks: hardware slow-down, and heat as software and hardware see it."""
-_TOO_MUCH_CURRENT = 0x80
-"""The external power brake. A software power cap (0x4) is the card keeping to its limit, and no alarm."""
+_SLOWED, _TOO_HOT, _BRAKED = 0x8, 0x20 | 0x40, 0x80
+"""Reasons for lowered clocks: the hardware's slow-down, which the next two bring about; heat as software and hardware
+see it; the external power brake. A software power cap (0x4) is the card keeping to its limit, and no alarm."""
 _REASONS = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
 _HZ_PER_MHZ = 1e6
 
@@ -66,8 +65,8 @@ class Nvml:
         if not rails_w:
             raise PowerError("NVML tells no power", found=f"{len(cards)} graphics cards")
         reasons = {index: self._reasons(card) for index, card in cards.items()}
-        hot = tuple(f"gpu{index} slowed down" for index, bits in reasons.items() if bits & _TOO_HOT)
-        braked = tuple(f"gpu{index} power brake" for index, bits in reasons.items() if bits & _TOO_MUCH_CURRENT)
+        hot = tuple(f"gpu{index} slowed down" for index, bits in reasons.items() if _is_hot(bits))
+        braked = tuple(f"gpu{index} power brake" for index, bits in reasons.items() if bits & _BRAKED)
         sample = PowerSample(
             at_s=time.monotonic(),
             total_w=sum(rails_w.values()),
@@ -124,6 +123,10 @@ class Nvml:
             if bits is not None:
                 return int(bits)
         return 0
+
+
+def _is_hot(reasons: int) -> bool:
+    return bool(reasons & _TOO_HOT) or bool(reasons & _SLOWED and not reasons & _BRAKED)
 
 
 def _unknown(_: object) -> None:

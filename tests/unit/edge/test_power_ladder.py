@@ -136,3 +136,19 @@ def test_closing_closes_what_is_open(world: World) -> None:
     ladder.close()
     ladder.close()
     assert (world.jtop.closed, ladder.name) == (1, "none")
+
+
+def test_a_source_that_opens_while_all_is_closed_is_closed_too(world: World) -> None:
+    """Opening may take seconds; whoever closes meanwhile leaves nothing open."""
+    world.jtop.there = False
+    ladder = world.ladder()
+    late = Source("jtop")
+
+    def open_late() -> Source:
+        ladder.close()
+        return late.open()
+
+    ladder._rungs = (Rung("jtop", open_late), *ladder._rungs[1:])
+    world.clock.now += SELDOM_S
+    ladder.read()
+    assert (late.opened, late.closed, ladder.name) == (1, 1, "none")

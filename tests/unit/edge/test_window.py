@@ -76,6 +76,41 @@ def test_without_a_source_figures_are_absent() -> None:
     assert (window.power.source, window.power.total_w, window.power.energy_j) == ("none", None, None)
 
 
+def test_what_the_board_says_travels_with_the_window() -> None:
+    """Clocks as means, the rest as it was last; flags and what raised them from any reading."""
+    samples = [
+        PowerSample(at_s=100.0, total_w=5, clocks_hz={"gpu": 4e8}, throttled=True, alarms=("gpu-throttle-alert",)),
+        PowerSample(
+            at_s=101.0,
+            total_w=5,
+            clocks_hz={"gpu": 6e8, "emc": 2e9},
+            fan_percent=20.0,
+            fan_rpm=1786.0,
+            nvpmodel="MAXN_SUPER",
+            ram_total_bytes=8 << 30,
+            limits_a={"VDD_IN": 5.0},
+            alarms=("gpu-throttle-alert", "x" * 100),
+        ),
+    ]
+    window = build_window(_tally(10, 1.0, {}), samples, _context())
+    assert window.clocks_hz == {"gpu": 5e8, "emc": 2e9}
+    assert (window.fan_percent, window.fan_rpm, window.nvpmodel) == (20.0, 1786.0, "MAXN_SUPER")
+    assert (window.ram_total_bytes, window.power.limits_a) == (8 << 30, {"VDD_IN": 5.0})
+    assert (window.throttled, window.alarms) == (True, ("gpu-throttle-alert", "x" * 64))
+    assert decode(Window, encode(window), source="test") == window
+
+
+def test_a_window_of_an_older_device_still_parses() -> None:
+    """A message without the newer fields is whole; they are absent, not zero."""
+    old = (
+        b'{"window_id":"w","sequence":1,"boot_id":"b","started_at":0,"ended_at":10,"frames":1,"fps":0.1,'
+        b'"power":{"source":"rapl","total_w":20.5,"rails_w":{"package-0":20.5}},"ram_bytes":1}'
+    )
+    window = decode(Window, old, source="test")
+    assert (window.power.total_w, window.power.limits_a, window.clocks_hz) == (20.5, {}, {})
+    assert (window.fan_rpm, window.nvpmodel, window.ram_total_bytes, window.alarms) == (None, None, None, ())
+
+
 def test_without_frames_there_is_no_latency() -> None:
     """An idle window has no percentiles and no energy per inference."""
     window = build_window(_tally(0, 1.0, {}), _readings(10, 1.0), _context())
