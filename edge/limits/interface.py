@@ -47,7 +47,7 @@ class Actuator(Protocol):
             factor: above 0, at most 1.
         """
 
-    def use_lighter(self, wanted: bool) -> bool:  # noqa: FBT001 - the one thing it says
+    def use_lighter(self, wanted: bool) -> bool:
         """Run the lighter variant of the release, or its own again; returns when it runs.
 
         Returns:
