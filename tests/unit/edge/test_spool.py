@@ -301,6 +301,18 @@ def test_damage_in_the_middle_costs_what_lies_there(path: Path, reopen: Callable
     assert spool.put_window(window(300)).sequence == 301
 
 
+def test_numbers_go_on_where_the_counters_are_lost(path: Path, reopen: Callable[..., Spool]) -> None:
+    """The newest saved window says how far they were."""
+    _stored(path)
+    other = sqlite3.connect(path)
+    page = other.execute("SELECT rootpage FROM sqlite_master WHERE name = 'counters'").fetchone()[0]
+    other.close()
+    _damage(path, (page - 1) * 4096, 4096)
+    spool, event = _after_damage(path, reopen)
+    assert event.details["salvaged"] == 300
+    assert spool.put_window(window(300)).sequence == 301
+
+
 def test_damage_that_comes_while_it_runs_is_survived(path: Path, reopen: Callable[..., Spool]) -> None:
     """The spool is replaced under the running device, and what is put then is kept."""
     _stored(path, 3000)
