@@ -25,7 +25,7 @@ class Progress(Protocol):
     """What a long step tells about itself."""
 
     def start(self, description: str, total: int | None = None) -> None:
-        """Begin a piece of work with ``total`` units, or an unknown number."""
+        """Begin a piece of work with ``total`` units, or of unknown length, and end the one before."""
 
     def advance(self, units: int = 1, *, note: str = "") -> None:
         """Report finished units, with an optional short note such as the current loss."""
@@ -44,15 +44,25 @@ class _Bar:
     def __init__(self, rich: RichProgress) -> None:
         self._rich = rich
         self._task: Any = None
+        self._endless = False
 
     def start(self, description: str, total: int | None = None) -> None:
-        if self._task is not None:
-            self._rich.update(self._task, note="")
+        self.settle()
+        self._endless = total is None
         self._task = self._rich.add_task(description, total=total, note="")
 
     def advance(self, units: int = 1, *, note: str = "") -> None:
         if self._task is not None:
             self._rich.update(self._task, advance=units, note=note)
+
+    def settle(self) -> None:
+        """End the piece of work that was begun last: no note, and no bar that pulses for ever."""
+        if self._task is None:
+            return
+        self._rich.update(self._task, note="")
+        if self._endless:
+            done = max(1, int(self._rich.tasks[-1].completed))
+            self._rich.update(self._task, total=done, completed=done)
 
 
 def out() -> Console:
@@ -67,7 +77,10 @@ def err() -> Console:
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """Show progress bars on stderr while the block runs."""
+    """Show progress bars on stderr while the block runs; work of unknown length pulses beside the time it took.
+
+    They go to the stream that is stderr now: libraries that are silenced later by redirecting it silence no bar.
+    """
     columns = (
         TextColumn("  {task.description}", markup=False),
         BarColumn(bar_width=30),
@@ -76,8 +89,10 @@ def progress_bar() -> Iterator[Progress]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
-    with RichProgress(*columns, console=err()) as rich:
-        yield _Bar(rich)
+    with RichProgress(*columns, console=Console(file=sys.stderr)) as rich:
+        bar = _Bar(rich)
+        yield bar
+        bar.settle()
 
 
 def tracked(items: Sequence[T], description: str, progress: Progress = SILENT) -> Iterator[T]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.config import nearest, read_yaml
+from mien.console import SILENT, Progress
 from mien.errors import DataError
 from mien.files import sha256_of
 
@@ -143,8 +144,9 @@ def parse_label_line(line: str, class_count: int) -> LabelBox | str:
     return LabelBox(class_index=int(class_value), centre_x=centre_x, centre_y=centre_y, width=width, height=height)
 
 
-def hash_of(dataset: Dataset, splits: Sequence[str] = SPLITS) -> str:
+def hash_of(dataset: Dataset, splits: Sequence[str] = SPLITS, progress: Progress = SILENT) -> str:
     """SHA-256 over names, relative paths and contents of images and labels: the data set's version."""
+    progress.start("data set's version", sum(len(dataset.splits.get(name, ())) for name in splits))
     digest = hashlib.sha256("\n".join(dataset.names).encode())
     root = dataset.yaml.parent.resolve()
     for name in splits:
@@ -153,6 +155,7 @@ def hash_of(dataset: Dataset, splits: Sequence[str] = SPLITS) -> str:
             shown = image.relative_to(root) if image.is_relative_to(root) else Path(image.name)
             digest.update(f"\n{name} {shown.as_posix()} {sha256_of(sample.image)} ".encode())
             digest.update((sha256_of(sample.label) if sample.label.exists() else "none").encode())
+            progress.advance()
     return digest.hexdigest()
 
 

@@ -70,13 +70,19 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def scratch(purpose: str) -> Iterator[Path]:
-    """Yield an empty temporary folder that vanishes with the block, and with an interrupt."""
-    folder = Path(tempfile.gettempdir()) / f"mien-{purpose}-{secrets.token_hex(8)}"
+    """Yield an empty temporary folder that vanishes with the block, and with an interrupt.
+
+    While the block runs, the temporary files of libraries lie in it too.
+    """
+    before = tempfile.gettempdir()
+    folder = Path(before) / f"mien-{purpose}-{secrets.token_hex(8)}"
     with removed_when_interrupted(folder):
         try:
             folder.mkdir(mode=0o700)
+            tempfile.tempdir = str(folder)
             yield folder
         finally:
+            tempfile.tempdir = before
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -82,7 +82,7 @@ def run(
     )
     with progress_bar() as progress:
         result = optimize(order, progress)
-        packed = write_archive(out, out.with_name(f"{out.name}.tar.zst")) if archive else None
+        packed = write_archive(out, out.with_name(f"{out.name}.tar.zst"), progress) if archive else None
     _show(out, result.manifest, as_json=as_json, more={"seconds": result.seconds, "archive": packed})
 
 
@@ -161,14 +161,15 @@ def pack(
 ) -> None:
     """Write a bundle as one .tar.zst; the same bundle gives the same bytes."""
     from mien.console import out as stdout
-    from mien.console import print_json
+    from mien.console import print_json, progress_bar
     from mien.files import sha256_of
     from optimize.bundle.archive import write_archive
     from optimize.outputs import check_archive
 
     target = out or bundle.with_name(f"{bundle.resolve().name}.tar.zst")
     check_archive(target)
-    written = write_archive(bundle, target)
+    with progress_bar() as progress:
+        written = write_archive(bundle, target, progress)
     answer = {"archive": str(written), "sha256": sha256_of(written), "size_bytes": written.stat().st_size}
     if as_json:
         print_json(answer)

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import tarfile
 from pathlib import Path
+from typing import IO, cast
 
 from mien.bundle import verify_bundle
+from mien.console import SILENT, Progress
 from mien.files import replacing
+from mien.parts import sweep
 from mien.release import MANIFEST
 
 _LEVEL = 10
 
 
-def write_archive(bundle: Path, out: Path) -> Path:
+def write_archive(bundle: Path, out: Path, progress: Progress = SILENT) -> Path:
     """Pack a whole bundle into ``out``.
+
+    Args:
+        bundle: the folder.
+        out: the file; it appears whole or not at all.
+        progress: told about each mebibyte.
 
     Raises:
         BundleError: the bundle is damaged.
@@ -21,8 +29,11 @@ def write_archive(bundle: Path, out: Path) -> Path:
     """
     import zstandard
 
+    sweep(out)
     manifest = verify_bundle(bundle)
     names = [MANIFEST, *sorted(entry.path for entry in manifest.entries())]
+    sizes = {name: (bundle / name).stat().st_size for name in names}
+    progress.start("archive, MiB", sum(_mebibytes(size) for size in sizes.values()))
     with (
         replacing(out) as stream,
         zstandard.ZstdCompressor(level=_LEVEL).stream_writer(stream, closefd=False) as packed,
@@ -30,8 +41,28 @@ def write_archive(bundle: Path, out: Path) -> Path:
     ):
         for name in names:
             info = tarfile.TarInfo(f"{manifest.name}-{manifest.version}/{name}")
-            info.size = (bundle / name).stat().st_size
+            info.size = sizes[name]
             info.mode = 0o644
             with (bundle / name).open("rb") as source:
-                tar.addfile(info, source)
+                tar.addfile(info, cast("IO[bytes]", _Counted(source, progress)))
     return out
+
+
+class _Counted:
+    """A stream that tells how far it was read."""
+
+    def __init__(self, source: IO[bytes], progress: Progress) -> None:
+        self._source = source
+        self._progress = progress
+        self._read = 0
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._source.read(size)
+        before = _mebibytes(self._read)
+        self._read += len(content)
+        self._progress.advance(_mebibytes(self._read) - before)
+        return content
+
+
+def _mebibytes(size: int) -> int:
+    return -(-size // 2**20)

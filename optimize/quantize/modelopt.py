@@ -40,7 +40,7 @@ class ModelOptQuantizer:
         progress: Progress = SILENT,
     ) -> Placement:
         """See :class:`optimize.quantize.interface.Quantizer`."""
-        progress.start("place INT8 (Model Optimizer)", 1)
+        progress.start("place INT8 (Model Optimizer)")
         with scratch("quantize") as folder, _quiet():
             from modelopt.onnx.quantization import quantize
 
@@ -63,9 +63,7 @@ class ModelOptQuantizer:
                 raise QuantizeError(
                     f"Model Optimizer could not quantise {model}", found=str(error)[:300], remedy=_REMEDY
                 ) from error
-            placement = placement_of(onnx.load(draft).graph, onnx.load(model).graph)
-        progress.advance()
-        return placement
+            return placement_of(onnx.load(draft).graph, onnx.load(model).graph)
 
 
 def write_fp16(model: Path, out: Path, *, frames: npt.NDArray[np.uint8], progress: Progress = SILENT) -> Path:
@@ -75,12 +73,12 @@ def write_fp16(model: Path, out: Path, *, frames: npt.NDArray[np.uint8], progres
         model: the FP32 graph.
         out: where the FP16 graph is written, whole or not at all.
         frames: ``uint8[n, height, width, 3]``; a layer whose activations on these are too large for FP16 stays FP32.
-        progress: told when it is done.
+        progress: told that it began; the library does not say how far it is.
 
     Raises:
         QuantizeError: Model Optimizer could not convert it.
     """
-    progress.start("FP16 (AutoCast)", 1)
+    progress.start("FP16 (AutoCast)")
     with scratch("fp16") as folder, _quiet():
         from modelopt.onnx.autocast import convert_to_mixed_precision
 
@@ -100,7 +98,6 @@ def write_fp16(model: Path, out: Path, *, frames: npt.NDArray[np.uint8], progres
             ) from error
     set_metadata(made, with_precision(metadata_of(onnx.load(model, load_external_data=False)), "fp16"))
     write_bytes(out, made.SerializeToString())
-    progress.advance()
     return out
 
 

@@ -44,7 +44,7 @@ class OnnxRuntimeQuantizer:
         """See :class:`optimize.quantize.interface.Quantizer`."""
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-        progress.start("place INT8 (onnxruntime)", 1)
+        progress.start("place INT8 (onnxruntime)")
         with scratch("quantize") as folder, _quiet():
             draft, copy = folder / "int8.onnx", folder / "model.onnx"
             shutil.copyfile(model, copy)  # the library writes beside what it reads
@@ -65,9 +65,7 @@ class OnnxRuntimeQuantizer:
                 raise QuantizeError(
                     f"onnxruntime could not quantise {model}", found=str(error)[:300], remedy=_REMEDY
                 ) from error
-            placement = placement_of(onnx.load(draft).graph, onnx.load(model).graph)
-        progress.advance()
-        return placement
+            return placement_of(onnx.load(draft).graph, onnx.load(model).graph)
 
 
 class _Frames:

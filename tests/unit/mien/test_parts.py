@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -96,6 +97,7 @@ def test_scratch_and_replaced_files_leave_nothing(tmp_path, monkeypatch):
     with scratch("x") as folder:
         (folder / "f").write_text("x")
         assert folder.parent == tmp_path
+        assert Path(tempfile.mkdtemp()).parent == folder, "a library's own files go with it"
     with pytest.raises(KeyError), scratch("x"), replacing(tmp_path / "f"):
         raise KeyError
     assert list(tmp_path.iterdir()) == []
