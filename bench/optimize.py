@@ -9,7 +9,6 @@ within one run, taken in turns. Prints a table and writes ``bench/results/optimi
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -17,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,38 +26,21 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from edge.engine.chooser import open_engine  # noqa: E402 - the checkout comes first
+from bench.common import FOLDER, SIDE, VAL, Row, command, prepared, report, row  # noqa: E402 - the checkout comes first
+from edge.engine.chooser import open_engine  # noqa: E402
 from edge.vision.decode import decode  # noqa: E402
 from edge.vision.letterbox import Geometry  # noqa: E402
 from edge.vision.nms import non_max_suppression  # noqa: E402
 from edge.vision.reference import read_reference  # noqa: E402
 from mien.bundle import read_manifest  # noqa: E402
-from mien.console import err, out, print_json, table_of  # noqa: E402
-from mien.files import write_text  # noqa: E402
 from mien.release import REFERENCE, Accuracy, Manifest  # noqa: E402
 from optimize.machine import latency_conditions  # noqa: E402
 
-SIDE = 320
-TRAIN, VAL, SEED = 1800, 1000, 11
 CALIBRATION = 128
 METHODS = "percentile,mse"
 ROUNDS = 200
 WARM_UP = 10
-RESULTS = ROOT / "bench" / "results" / "optimize.json"
 PEER_FP32 = "FP32 of the same bundle, same images"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One figure beside its target."""
-
-    figure: str
-    value: float
-    unit: str
-    target: str
-    met: bool
-    peer: str
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,35 +71,13 @@ class Run:
 def main() -> int:
     """Measure, print, write; 0 when every target is met."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "bench", help="where data and weights are kept")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where data and weights are kept")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON too")
     asked = parser.parse_args()
     weights, data = prepared(asked.folder)
     runs = {name: optimized(asked.folder, weights, data, name) for name in ("onnxruntime", "modelopt")}
     rows = [*accuracy_rows(runs), *speed_rows(runs["onnxruntime"], weights), *cost_rows(runs["onnxruntime"])]
-    write_text(RESULTS, json.dumps([trimmed(row) for row in rows], indent=2, ensure_ascii=False) + "\n")
-    if asked.json:
-        print_json([trimmed(row) for row in rows])
-    else:
-        show(rows)
-    return 0 if all(row.met for row in rows) else 6
-
-
-def prepared(folder: Path) -> tuple[Path, Path]:
-    """Weights and data, made when they are not there yet."""
-    data, weights = folder / "data", folder / "fine" / "weights" / "final.pt"
-    if not (data / "data.yaml").is_file():
-        size = ("--train", TRAIN, "--val", VAL, "--size", SIDE, "--seed", SEED)
-        mien("train", "synth", "--out", data, *size)
-    if not weights.is_file():
-        coarse = folder / "coarse" / "weights" / "final.pt"
-        common = ("--data", data, "--seed", SEED)
-        if not coarse.is_file():
-            recipe = ROOT / "configs" / "training" / "demo.yaml"
-            mien("train", "run", *common, "--recipe", recipe, "--out", folder / "coarse")
-        recipe = ROOT / "configs" / "training" / "bench-fine.yaml"
-        mien("train", "run", *common, "--recipe", recipe, "--model", coarse, "--out", folder / "fine")
-    return weights, data
+    return report("optimize", "Optimizer", rows, as_json=asked.json)
 
 
 def optimized(folder: Path, weights: Path, data: Path, quantizer: str) -> Run:
@@ -265,45 +225,6 @@ def timed(calls: dict[str, Callable[[np.ndarray], object]], frames: Sequence[np.
             call(frame)
             spent[name].append((time.perf_counter() - started) * 1e3)
     return {name: statistics.median(times[WARM_UP:]) for name, times in spent.items()}
-
-
-def row(figure: str, value: float, unit: str, limit: float, *, peer: str, least: bool = False) -> Row:
-    """A figure held against its target."""
-    met = value >= limit if least else value <= limit
-    return Row(
-        figure=figure,
-        value=round(value, 4),
-        unit=unit,
-        target=f"{'≥' if least else '≤'} {limit:g}",
-        met=met,
-        peer=peer,
-        reason="" if met else f"measured {value:.4g} {unit}, every layer in INT8 and no gate; {peer}",
-    )
-
-
-def trimmed(one: Row) -> dict[str, Any]:
-    """A row without an empty reason."""
-    return {key: value for key, value in asdict(one).items() if key != "reason" or value}
-
-
-def show(rows: Sequence[Row]) -> None:
-    """Print the table."""
-    cells = [(one.figure, f"{one.value:g}", one.unit, one.target, "yes" if one.met else "NO") for one in rows]
-    out().print(table_of("Optimizer", ("figure", ">value", "unit", ">target", "met"), cells))
-    for one in rows:
-        out().print(f"  {one.figure}: {one.peer}", highlight=False, soft_wrap=True)
-
-
-def command(*arguments: object) -> list[str]:
-    """A ``mien`` command line of this checkout."""
-    return [sys.executable, "-m", "mien", *map(str, arguments)]
-
-
-def mien(*arguments: object) -> None:
-    """Run a ``mien`` command and stop when it fails."""
-    err().print(f"mien {' '.join(map(str, arguments))}", highlight=False)
-    if code := subprocess.run(command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode:
-        raise SystemExit(code)
 
 
 if __name__ == "__main__":
