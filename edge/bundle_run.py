@@ -184,7 +184,7 @@ def _followed(
     started_s = time.monotonic()
     meter.take()
     pipeline.start()
-    served.start(pipeline, {source.name: camera.name})
+    served.start(pipeline, [source])
     try:
         while not pipeline.wait(_LOOK_S) and not stop.is_set():
             seconds = time.monotonic() - started_s

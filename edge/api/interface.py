@@ -109,6 +109,9 @@ class CameraStatus:
     dropped: int | None = None
     """Let go for newer ones since the start."""
     reconnects: int | None = None
+    """Times it was lost and came back."""
+    bad_frames: int | None = None
+    """Frames that could not be decoded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

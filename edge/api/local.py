@@ -6,14 +6,14 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from edge.api.port import PipelinePort, cameras_of, pulse_of
 from edge.api.server import LocalApi, preview_for
 from edge.api.state import DeviceState
 from edge.config import ApiSettings, PrivacySettings
 from edge.pipeline.meter import FrameMeter
-from edge.pipeline.model import Sink
+from edge.pipeline.model import Sink, Source
 from edge.pipeline.pipeline import Pipeline
 from edge.power.host import HostLoad
 from edge.power.sampler import PowerSampler
@@ -61,18 +61,18 @@ class ServedRun:
             return ()
         return (self._meter, self._preview) if self._preview is not None else (self._meter,)
 
-    def start(self, pipeline: Pipeline, cameras: Mapping[str, str]) -> None:
+    def start(self, pipeline: Pipeline, sources: Sequence[Source]) -> None:
         """Begin to answer.
 
         Args:
             pipeline: what runs.
-            cameras: each camera's source as a person wrote it, by its name in the pipeline.
+            sources: its cameras.
         """
         if not self._enabled:
             return
         self._pipeline = pipeline
         self._state.model = PipelinePort(pipeline)
-        self._state.cameras = lambda: cameras_of(pipeline, cameras)
+        self._state.cameras = lambda: cameras_of(pipeline, sources)
         self._state.pulse = lambda: pulse_of(pipeline, self._power)
         self._meter.take()
         self._thread.start()

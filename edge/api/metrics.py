@@ -176,14 +176,16 @@ def _cameras(now: Snapshot) -> Iterable[_Family]:
     live = _Family("mien_camera_live", "gauge", "1 while the camera gives frames.")
     frames = _Family("mien_camera_frames_total", "counter", "Frames read.")
     dropped = _Family("mien_camera_frames_dropped_total", "counter", "Frames let go for newer ones.")
-    again = _Family("mien_camera_reconnects_total", "counter", "Times the camera was opened again.")
+    again = _Family("mien_camera_reconnects_total", "counter", "Times the camera was lost and came back.")
+    bad = _Family("mien_camera_bad_frames_total", "counter", "Frames that could not be decoded.")
     for camera in now.cameras:
         label = {"camera": camera.name}
         live.add(float(camera.state == "live"), label)
         frames.add(camera.frames, label)
         dropped.add(camera.dropped, label)
         again.add(camera.reconnects, label)
-    yield from (live, frames, dropped, again)
+        bad.add(camera.bad_frames, label)
+    yield from (live, frames, dropped, again, bad)
 
 
 def _faces(now: Snapshot) -> Iterable[_Family]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from edge.api.interface import CameraState, CameraStatus, ModelCard, Pulse
 from edge.engine.interface import RawOutput
-from edge.pipeline.model import LoadedModel
+from edge.pipeline.model import LoadedModel, Source
 from edge.pipeline.pipeline import Pipeline
 from edge.power.sampler import PowerSampler
 
@@ -66,25 +66,28 @@ def card_of(model: LoadedModel) -> ModelCard:
     )
 
 
-def cameras_of(pipeline: Pipeline, written: Mapping[str, str]) -> tuple[CameraStatus, ...]:
+def cameras_of(pipeline: Pipeline, sources: Sequence[Source]) -> tuple[CameraStatus, ...]:
     """How the cameras do.
 
     Args:
         pipeline: reads them.
-        written: each camera's source as a person wrote it, without a password, by its name in the pipeline.
+        sources: the same that it was made with.
     """
-    ended, away = pipeline.wait(0), pipeline.cameras_away
-    errors = pipeline.camera_errors
+    ended, errors = pipeline.wait(0), dict(pipeline.camera_errors)
 
-    def state(name: str) -> CameraState:
-        if ended or name in errors:
-            return "ended"
-        return "away" if name in away else "live"
+    def status(source: Source) -> CameraStatus:
+        camera, error = source.camera, errors.get(source.name)
+        state: CameraState = "ended" if ended or error is not None else "away" if camera.is_away else "live"
+        facts = " · ".join(text for text in (camera.name, camera.description) if text)
+        return CameraStatus(
+            name=source.name,
+            state=state,
+            detail=str(error) if error is not None else facts,
+            reconnects=camera.reconnects,
+            bad_frames=camera.bad_frames,
+        )
 
-    return tuple(
-        CameraStatus(name=name, state=state(name), detail=str(errors[name]) if name in errors else source)
-        for name, source in written.items()
-    )
+    return tuple(status(source) for source in sources)
 
 
 def pulse_of(pipeline: Pipeline, power: PowerSampler) -> Pulse:

@@ -73,6 +73,7 @@ class LocalApi:
         """Begin to answer."""
         if self._server is None or self._socket is None:
             return
+        self._socket.listen()  # so that nobody is refused while the thread begins
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="local-api", daemon=True
         )

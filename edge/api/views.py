@@ -90,6 +90,7 @@ def camera_json(camera: CameraStatus) -> dict[str, Any]:
         "frames": camera.frames,
         "dropped": camera.dropped,
         "reconnects": camera.reconnects,
+        "bad_frames": camera.bad_frames,
     }
 
 

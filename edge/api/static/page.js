@@ -45,7 +45,7 @@
       this.name.textContent = camera.name;
       this.badge.textContent = camera.state;
       this.badge.className = `badge ${camera.state === "live" ? "good" : "bad"}`;
-      const facts = [camera.detail, camera.size ? camera.size.join(" × ") : "", camera.reconnects ? `opened again ${camera.reconnects} times` : ""];
+      const facts = [camera.detail, camera.size ? camera.size.join(" × ") : "", camera.reconnects ? `lost and found ${camera.reconnects} times` : ""];
       this.detail.textContent = facts.filter(Boolean).join(" · ");
       this.image.alt = `What camera ${camera.name} sees`;
     }
