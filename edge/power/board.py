@@ -6,8 +6,9 @@ of JetPack 5 to 7:
 - throttling by heat: cooling devices that limit a clock (``cpufreq-cpu0``, ``devfreq-17000000.gpu``) and the alerts of
   the firmware (``gpu-throttle-alert``). A fan is a cooling device too, and ``hot-surface-alert`` slows nothing: neither
   counts. A lowered highest clock says nothing, since a power mode lowers it as well;
-- throttling by current: the counters of ``soctherm_oc``; on Orin oc1 is under-voltage, oc2 the mean and oc3 the
-  instantaneous current. They only rise; a rise since the last look is an alarm.
+- over-current: the critical alarms of the INA3221's rails (reading one may clear it, so nobody else does), and the
+  counters of ``soctherm_oc``; on Orin oc1 is under-voltage, oc2 the mean and oc3 the instantaneous current. They only
+  rise; a rise since the last look is an alarm.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from edge.power.interface import PowerSample
 from edge.power.nvpmodel import PowerMode
+from edge.power.rails import NOT_CONNECTED
 from edge.power.sysfs import SYS, hwmon_folders, integer_of, text_of
 
 _SLOWS_DOWN = re.compile(r"-throttle-alert$|^(thermal-)?(cpufreq|devfreq)-|-balanced$")
@@ -68,6 +70,12 @@ class Board:
         ]
         self._counters = [path for folder in hwmon_folders(sys, "soctherm_oc") for path in folder.glob("oc*_event_cnt")]
         self._counts = self._count()
+        self._alarms = [
+            (label, folder / f"curr{channel}_crit_alarm")
+            for folder in hwmon_folders(sys, "ina3221")
+            for channel in (1, 2, 3)
+            if (label := text_of(folder / f"in{channel}_label")) and label != NOT_CONNECTED
+        ]
         self._mode = PowerMode()
 
     def look(self) -> BoardState:
@@ -82,7 +90,7 @@ class Board:
             fan_rpm=_first(self._rpm),
             nvpmodel=self._mode.name(),
             throttled_by=tuple(name for name, path in self._cooling if (integer_of(path) or 0) > 0),
-            over_current_by=self._risen(),
+            over_current_by=(*(label for label, path in self._alarms if integer_of(path) == 1), *self._risen()),
         )
 
     def _temperatures(self) -> dict[str, float]:

@@ -30,7 +30,6 @@ class _Channel:
     millivolt: Path | None = None
     milliampere: Path
     microwatt: Path | None = None
-    alarm: Path
     limit_a: float | None = None
 
     def watt(self) -> float | None:
@@ -42,10 +41,9 @@ class _Channel:
         return None if millivolt is None or milliampere is None else max(millivolt * milliampere, 0) / 1e6
 
     def is_over(self) -> bool:
-        """Whether the alarm is up, or the current above the limit."""
+        """Whether the current is above the limit; the kernel's alarm is the board's to read."""
         milliampere = integer_of(self.milliampere)
-        above = self.limit_a is not None and milliampere is not None and milliampere / 1000 > self.limit_a
-        return above or integer_of(self.alarm) == 1
+        return self.limit_a is not None and milliampere is not None and milliampere / 1000 > self.limit_a
 
 
 class Ina3221:
@@ -103,7 +101,6 @@ def _rails_of(folder: Path) -> list[_Channel]:
             label=label,
             millivolt=folder / f"in{number}_input",
             milliampere=folder / f"curr{number}_input",
-            alarm=folder / f"curr{number}_crit_alarm",
             limit_a=_limit(folder, number),
         )
         for number in _CHANNELS
@@ -117,7 +114,6 @@ def _input_of(folder: Path) -> _Channel:
         millivolt=folder / "in1_input",
         milliampere=folder / "curr1_input",
         microwatt=folder / "power1_input",
-        alarm=folder / "curr1_crit_alarm",
     )
 
 

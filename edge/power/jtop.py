@@ -7,6 +7,7 @@ on boards without an input rail it adds all rails up, parts included.
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,8 @@ from edge.power.interface import PowerError, PowerSample
 from edge.power.rails import total_w
 from edge.power.sysfs import SYS
 
+_SOCKET = Path("/run/jtop.sock")
+"""Looked for before the library is imported, which costs memory and looks for other programs."""
 _OFFLINE_C = -256
 _NO_LIMIT_MA = 32_760
 """What an INA3221 behind 5 mΩ holds when no limit was set."""
@@ -93,6 +96,10 @@ class Jtop:
 
 
 def _client(interval_s: float) -> Any:  # noqa: ANN401 - the library has no types
+    if importlib.util.find_spec("jtop") is None:
+        raise PowerError("jetson-stats is not installed", remedy="pip install 'mien[jetson]'")
+    if not _SOCKET.exists():
+        raise PowerError("the jtop service does not run", found=f"no {_SOCKET}", remedy=_remedy("not active"))
     try:
         from jtop import jtop
 
