@@ -12,8 +12,8 @@ so ``E[c] / W`` is the mean score of the class, weighted by age, and independent
 with next-point interpolation of A. Eckner, *Algorithms for Unevenly Spaced Time Series: Moving Averages and Other
 Rolling Operators* (2012), after U. A. Müller, *Specially Weighted Moving Averages with Repeated Application of the EMA
 Operator* (1991); ``W`` takes the place of a start value, as the bias correction of D. P. Kingma and J. Ba, *Adam*
-(2015), section 3, does. Two rules are ours: the first frame counts like one of a camera with 30 fps; a frame after a gap
-speaks for a quarter of a second at most, so one look after a break does not outvote what was seen before it.
+(2015), section 3, does. Two rules are ours: the first frame counts like one of a camera with 30 fps; a frame after a
+gap speaks for a quarter of a second at most, so one look after a break does not outvote what was seen before it.
 """
 
 from __future__ import annotations

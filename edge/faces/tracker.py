@@ -88,7 +88,7 @@ class FaceTracker:
         return self._faces(detections, track_of, double_of, ended)
 
     def restart(self) -> tuple[EndedFace, ...]:
-        """End all faces, because what follows is another model's classes or another scene or time; numbers go on rising."""
+        """End all faces, since another model's classes, another scene or another time follows; numbers go on rising."""
         ended = tuple(track.ended() for track in self._tracks if track.number != UNNUMBERED)
         self._tracks, self._at_s = [], -float("inf")
         return ended
