@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from edge.power.host import HostLoad
 from edge.power.interface import Health, PowerSample, PowerSource, health_of
@@ -64,10 +65,20 @@ class PowerSampler:
             return self._readings[-1] if self._readings else None
 
     def health(self) -> Health:
-        """What a limits policy looks at, now; a reading that is old says nothing of now."""
-        now_s, newest = self._clock(), self.newest()
-        recent = newest is not None and now_s - newest.at_s <= max(_STALE_S, _STALE_INTERVALS * self._interval_s)
-        return health_of(newest if recent else None, at_s=now_s, memory_free=self._host.memory_free())
+        """What a limits policy looks at, now; a reading that is old says nothing of now.
+
+        Figures are the newest's; a flag stands when any recent reading raised it, since an over-current event shows in
+        one reading only and a policy looks less often than the sampler.
+        """
+        now_s, oldest_s = self._clock(), max(_STALE_S, _STALE_INTERVALS * self._interval_s)
+        with self._lock:
+            recent = [sample for sample in self._readings if now_s - sample.at_s <= oldest_s]
+        newest = recent and replace(
+            recent[-1],
+            throttled=any(sample.throttled for sample in recent),
+            over_current=any(sample.over_current for sample in recent),
+        )
+        return health_of(newest or None, at_s=now_s, memory_free=self._host.memory_free())
 
     def close(self) -> None:
         """Stop reading and close the source."""

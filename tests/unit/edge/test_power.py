@@ -358,7 +358,12 @@ class _Scripted:
     def read(self) -> PowerSample:
         self.reads += 1
         self._clock.now += 1.0
-        return PowerSample(at_s=self._clock.now, total_w=float(self.reads), temperature_c={"tj": 60.0})
+        return PowerSample(
+            at_s=self._clock.now,
+            total_w=float(self.reads),
+            temperature_c={"tj": 60.0},
+            over_current=self.reads == 2,
+        )
 
     def close(self) -> None:
         self.reads = 0
@@ -386,20 +391,36 @@ def test_readings_of_two_sources_are_kept_apart() -> None:
     assert watts[0] >= changed_at
 
 
-def test_an_old_reading_says_nothing_of_now() -> None:
-    """Health forgets a temperature that nobody has read for a while."""
+def _sampled(readings: int) -> tuple[PowerSampler, FakeClock]:
+    """A sampler that has stopped after some readings, a second apart, and its clock."""
     clock = FakeClock()
     source = _Scripted(clock)
-    sampler = PowerSampler(source, interval_s=0.02, clock=clock)
+    sampler = PowerSampler(source, interval_s=0.001, clock=clock)
     sampler.start()
-    _until(lambda: sampler.newest() is not None)
+    _until(lambda: source.reads >= readings)
     sampler.close()
     newest = sampler.newest()
     assert newest is not None
-    clock.now = newest.at_s + 1
+    clock.now = newest.at_s
+    return sampler, clock
+
+
+def test_an_old_reading_says_nothing_of_now() -> None:
+    """Health forgets a temperature that nobody has read for a while."""
+    sampler, clock = _sampled(3)
     assert sampler.health().hottest_c == 60.0
-    clock.now = newest.at_s + 60
+    clock.now += 60
     assert sampler.health().hottest_c is None
+
+
+def test_an_event_of_one_reading_is_not_missed() -> None:
+    """A policy that looks less often still sees it, for some seconds."""
+    sampler, clock = _sampled(3)
+    newest = sampler.newest()
+    assert newest is not None
+    assert (newest.over_current, sampler.health().over_current) == (False, True)
+    clock.now += 60
+    assert not sampler.health().over_current
 
 
 def test_host_load_is_the_share_of_busy_ticks(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from edge.power.interface import PowerError
+from edge.power.ladder import SELDOM_S, Ladder, Rung
+from edge.power.none import NoPower
 from edge.power.replay import ReplayedPower, read_recording
 from edge.power.tegraline import TegraLine, parse
 from edge.power.tegrastats import Tegrastats
@@ -228,3 +231,28 @@ def test_a_program_that_is_no_use_is_refused(
     with pytest.raises(PowerError, match=what):
         Tegrastats(1.0, tmp_path)
     assert not _runs(int((tmp_path / "pid").read_text()))
+
+
+def test_a_program_that_was_killed_is_started_again(program: Callable[[str], None], tmp_path: Path) -> None:
+    """The ladder falls to the next source, and after a while starts the program anew; nothing of either stays behind."""
+    program("say(LINES[0])\nforever()")
+    clock = FakeClock()
+    rungs = [Rung("tegrastats", lambda: Tegrastats(1.0, tmp_path)), Rung("none", lambda: NoPower(tmp_path))]
+    ladder = Ladder(rungs, clock=clock)
+    first = int((tmp_path / "pid").read_text())
+    os.kill(first, signal.SIGKILL)
+    for _ in range(200):
+        ladder.read()
+        if ladder.name == "none":
+            break
+        time.sleep(0.02)
+    assert ladder.name == "none"
+    clock.now += SELDOM_S
+    sample = ladder.read()
+    assert sample is not None
+    assert (ladder.name, sample.total_w) == ("tegrastats", 12.479)
+    second = int((tmp_path / "pid").read_text())
+    ladder.close()
+    assert first != second
+    assert not _runs(first)
+    assert not _runs(second)
