@@ -212,9 +212,19 @@ def test_a_service_whose_worker_stands_still_is_noticed(island: Island) -> None:
 def test_a_service_that_is_down_is_said_with_its_remedy(island: Island) -> None:
     """By name it is refused; the ladder goes on to the power monitors."""
     refusal = island.reader("jtop").hello
-    assert "not active" in refusal["found"]
+    assert (refusal["what"], refusal["found"]) == ("the jtop service does not run", "no /run/jtop.sock")
     assert "systemctl enable --now jtop.service" in refusal["remedy"]
     assert island.reader("auto").hello == {"name": "ina3221"}
+
+
+def test_a_socket_that_was_left_behind_is_no_service(island: Island) -> None:
+    """As after a crash: nobody listens, and the remedy is the same."""
+    listener = island.start(sys.executable, "-c", DEAF)
+    island.wait_for_socket()
+    _end(listener)
+    refusal = island.reader("jtop").hello
+    assert "not active" in refusal["found"]
+    assert "systemctl enable --now jtop.service" in refusal["remedy"]
 
 
 def test_a_user_outside_the_group_is_told_what_to_do(island: Island) -> None:
