@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 
 from edge.camera.interface import CameraError, Image, Picture
-from edge.camera.options import check_shape
 from edge.camera.pool import FramePool
 from edge.camera.stamps import taken_at
 
@@ -26,7 +25,7 @@ class OpenCvSource:
         name: for errors, without a password.
         description: what was agreed with the source.
         stamp: the driver's own time of the frame that was grabbed last, where there is one.
-        scale_to: width and height that pictures are scaled to.
+        scale_to: width and height that pictures are scaled to; of their shape.
     """
 
     def __init__(
@@ -80,10 +79,8 @@ class OpenCvSource:
         return np.asarray(image, np.uint8)
 
     def _scaled_down(self, image: Image, size: tuple[int, int]) -> Image:
-        given = (image.shape[1], image.shape[0])
-        if given == size:
+        if (image.shape[1], image.shape[0]) == size:
             return image
-        check_shape(self._name, given, size)
         scaled = self._scaled.take(*size)
         cv2.resize(image, size, dst=scaled, interpolation=cv2.INTER_AREA)
         return scaled

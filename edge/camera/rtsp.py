@@ -21,7 +21,7 @@ import cv2
 from edge.camera.capture import LiveCapture
 from edge.camera.interface import CameraError
 from edge.camera.opencv import OpenCvSource
-from edge.camera.options import CameraOptions, other_codec
+from edge.camera.options import CameraOptions, check_shape, other_codec
 from edge.camera.v4l2.formats import fourcc_text
 from mien.errors import ConfigError, UnsupportedError
 
@@ -105,10 +105,15 @@ def _opencv_source(url: str, name: str, options: CameraOptions) -> OpenCvSource:
         raise CameraError(f"could not open the camera {name}", found="no frames", remedy=_REMEDY)
     tag = fourcc_text(int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFF_FFFF).lower()
     codec = _CODECS.get(tag, tag)
-    if options.codec not in {"auto", codec}:
-        capture.release()
-        raise other_codec(name, codec, options.codec)
     width, height = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    try:
+        if options.codec not in {"auto", codec}:
+            raise other_codec(name, codec, options.codec)
+        if options.size is not None:
+            check_shape(name, (width, height), options.size)
+    except ConfigError:
+        capture.release()
+        raise
     return OpenCvSource(
         capture, name=name, description=f"{codec} {width}×{height} through FFmpeg", scale_to=options.size
     )

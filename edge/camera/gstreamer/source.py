@@ -19,7 +19,7 @@ from edge.camera.interface import CameraError, Picture
 from edge.camera.options import check_shape
 from edge.camera.pool import FramePool
 from edge.camera.stamps import taken_at
-from mien.errors import MienError, UnsupportedError
+from mien.errors import ConfigError, MienError, UnsupportedError
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +69,8 @@ class GStreamerSource:
         self._gst = load_gst()
         self._name = name
         self._timeout_s = read_timeout_s
+        self._scale_to = scale_to
+        self._unscaled: Any = None
         self._clean = clean
         self._pool = FramePool()
         self._pipeline = self._made(plan)
@@ -80,8 +82,7 @@ class GStreamerSource:
         self._wrong = watch(source) if watch else lambda: None
         try:
             self._first: Any = self._started()
-            if scale_to is not None:
-                check_shape(name, self._size_before_scaling(), scale_to)
+            self._check_scaling()
         except MienError:
             self.close()
             raise
@@ -92,11 +93,15 @@ class GStreamerSource:
         """The next picture; ``None`` when none came within the time allowed, or the stream ended.
 
         Raises:
-            CameraError: an element failed.
+            CameraError: an element failed, or the picture's shape is no longer that of the size that was asked for.
         """
         sample, self._first = self._first if self._first is not None else self._pulled(), None
         if sample is None:
             return None
+        try:
+            self._check_scaling()
+        except ConfigError as error:
+            raise CameraError(f"camera {self._name} changed its shape", found=error.found) from error
         buffer, caps = sample.get_buffer(), sample.get_caps().get_structure(0)
         taken_at_s = self._taken_at(sample, buffer)
         image = self._pool.take(caps.get_value("width"), caps.get_value("height"))
@@ -166,9 +171,15 @@ class GStreamerSource:
             return now_s
         return taken_at((self._pipeline.get_base_time() + running) / self._gst.SECOND, now_s)
 
-    def _size_before_scaling(self) -> tuple[int, int]:
-        caps = self._pipeline.get_by_name("scale").get_static_pad("sink").get_current_caps().get_structure(0)
-        return caps.get_value("width"), caps.get_value("height")
+    def _check_scaling(self) -> None:
+        """Refuse a stream whose shape is not, or is no longer, that of the size that was asked for."""
+        if self._scale_to is None:
+            return
+        caps = self._pipeline.get_by_name("scale").get_static_pad("sink").get_current_caps()
+        if self._unscaled is None or not caps.is_equal(self._unscaled):
+            self._unscaled = caps
+            size = caps.get_structure(0)
+            check_shape(self._name, (size.get_value("width"), size.get_value("height")), self._scale_to)
 
     def _described(self) -> str:
         caps = self._first.get_caps().get_structure(0)

@@ -9,56 +9,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.fakes.network_camera import PASSWORD, NetworkCamera, need_server
 from tests.fakes.tiny_bundle import make_bundle
 from tests.fakes.tuf_repository import TufRepository
 from tests.integration.conftest import free_port
 from tests.integration.edge.conftest import ROOT, DeviceProcess, Listener
 
-SERVER = ROOT / "tests" / "fakes" / "rtsp_server.py"
-SYSTEM_PYTHON = "/usr/bin/python3"
-BINDINGS = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
-USER, PASSWORD = "eye", "open-sesame"
-
-
-@dataclass
-class NetworkCamera:
-    """An RTSP server as its own process, on one port for good."""
-
-    port: int
-    process: subprocess.Popen[str] | None = field(default=None, repr=False)
-
-    @property
-    def url(self) -> str:
-        """Where it is found, with user and password."""
-        return f"rtsp://{USER}:{PASSWORD}@127.0.0.1:{self.port}/cam"
-
-    def switch_on(self) -> None:
-        """Start it and wait until it listens."""
-        command = [SYSTEM_PYTHON, str(SERVER), "--port", str(self.port), "--user", USER, "--password", PASSWORD]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == "listening\n"
-
-    def switch_off(self) -> None:
-        """End it at once, as a power cut would."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.communicate(timeout=10)
-            self.process = None
-
 
 @pytest.fixture
 def camera() -> Iterator[NetworkCamera]:
     """A network camera that is on."""
-    if subprocess.run([SYSTEM_PYTHON, "-c", BINDINGS], capture_output=True, check=False).returncode:
-        pytest.skip("GStreamer's RTSP server is not installed: make test installs it")
+    need_server()
     made = NetworkCamera(port=free_port())
     made.switch_on()
     yield made

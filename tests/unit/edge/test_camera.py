@@ -269,6 +269,13 @@ def test_a_size_that_keeps_the_shape_fits(width: int, height: int, parts: int) -
     check_shape("cam", (width, height), (max(width // parts, 1), max(round(height * (width // parts) / width), 1)))
 
 
+def test_a_size_of_another_shape_is_refused_with_the_nearest_that_fits() -> None:
+    """Faces that are squeezed are not those that the model was trained on."""
+    with pytest.raises(ConfigError) as caught:
+        check_shape("cam", (1920, 1080), (640, 640))
+    assert caught.value.wanted == "640×360"
+
+
 def test_a_latency_that_ffmpeg_does_not_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Over TCP it holds nothing back."""
     monkeypatch.delenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", raising=False)
