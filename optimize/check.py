@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from edge.engine.chooser import open_engine
-from edge.vision.reference import read_reference
+from edge.vision.reference import ReferenceFrame, read_reference
 from mien.bundle import verify_bundle
 from mien.console import SILENT, Progress
 from mien.errors import BundleError
-from mien.release import REFERENCE
+from mien.release import REFERENCE, Manifest
 from optimize.reference import reproduced
 
 _TOLERANCE = 0.05
@@ -40,9 +40,7 @@ def check_bundle(bundle: Path, progress: Progress = SILENT) -> tuple[Checked, ..
         EngineError: a model does not load or run.
     """
     manifest = verify_bundle(bundle)
-    if REFERENCE not in {entry.path for entry in manifest.files}:
-        raise BundleError(f"{bundle} carries no reference frames", wanted=REFERENCE, remedy="pack it again")
-    frames = read_reference(bundle / REFERENCE)
+    frames = reference_of(bundle, manifest)
     portable = [variant for variant in manifest.variants if variant.portable]
     progress.start("reference frames", len(portable))
     rows: list[Checked] = []
@@ -54,3 +52,14 @@ def check_bundle(bundle: Path, progress: Progress = SILENT) -> tuple[Checked, ..
         rows.append(Checked(path=variant.path, agreement=share, recorded=recorded, passed=passed))
         progress.advance()
     return tuple(rows)
+
+
+def reference_of(bundle: Path, manifest: Manifest) -> tuple[ReferenceFrame, ...]:
+    """The reference frames of a bundle.
+
+    Raises:
+        BundleError: it carries none.
+    """
+    if REFERENCE not in {entry.path for entry in manifest.files}:
+        raise BundleError(f"{bundle} carries no reference frames", wanted=REFERENCE, remedy="pack it again")
+    return read_reference(bundle / REFERENCE)

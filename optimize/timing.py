@@ -12,11 +12,10 @@ import numpy as np
 
 from edge.engine.chooser import open_engine
 from edge.engine.interface import Engine
-from edge.vision.reference import read_reference
 from mien.bundle import verify_bundle
 from mien.console import SILENT, Progress
-from mien.errors import BundleError
-from mien.release import REFERENCE, Manifest
+from mien.release import Manifest
+from optimize.check import reference_of
 
 _WARM_UP = 5
 
@@ -49,9 +48,7 @@ def time_bundle(bundle: Path, *, rounds: int, threads: int, progress: Progress =
         EngineError: a variant does not load or run.
     """
     manifest = verify_bundle(bundle)
-    if REFERENCE not in {entry.path for entry in manifest.files}:
-        raise BundleError(f"{bundle} carries no reference frames", wanted=REFERENCE, remedy="pack it again")
-    frames = [one.frame[None] for one in read_reference(bundle / REFERENCE)]
+    frames = [one.frame[None] for one in reference_of(bundle, manifest)]
     with ExitStack() as stack:
         engines = {
             variant.path: stack.enter_context(open_engine(bundle / variant.path, "onnxruntime", threads))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +10,10 @@ import onnx
 from edge.engine.chooser import open_engine
 from mien.dataset import Dataset
 from mien.errors import ModelError
+from optimize.graph.classes import check_classes
 from optimize.graph.export import GraphSpec
 from optimize.graph.metadata import LABELS_KEY, metadata_of
+from optimize.mistaken import check_graph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +30,9 @@ def open_graph(path: Path) -> ExportedGraph:
 
     Raises:
         EngineError: not a graph, or not one of mien's.
-        ModelError: it is quantised already, or does not name its classes.
+        ModelError: it is weights or a folder, is quantised already, or does not name its classes.
     """
+    check_graph(path)
     with open_engine(path, "onnxruntime") as engine:
         info = engine.info
     model = onnx.load(path)
@@ -56,14 +58,4 @@ def check_data(graph: ExportedGraph, dataset: Dataset) -> None:
     Raises:
         ModelError: they differ.
     """
-    if graph.labels != tuple(dataset.names):
-        raise ModelError(
-            f"{graph.path} and the data set know different classes",
-            found=f"graph: {_shown(graph.labels)}",
-            wanted=f"data set: {_shown(dataset.names)}",
-            remedy="use the data set that the weights were trained on",
-        )
-
-
-def _shown(names: Sequence[str]) -> str:
-    return f"{len(names)}: {', '.join(names[:8])}{' …' if len(names) > 8 else ''}"  # noqa: PLR2004
+    check_classes("graph", graph.path, graph.labels, dataset.names)

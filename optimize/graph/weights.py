@@ -10,10 +10,10 @@ from typing import Any
 
 from mien.errors import ModelError
 from mien.files import sha256_of
+from optimize.graph.classes import check_classes
+from optimize.mistaken import DETECTORS, WEIGHTS, check_weights
 from optimize.torch_runtime import prepare
 
-WANTED = "a YOLOv8 or YOLO11 detector (.pt) trained with ultralytics"
-REMEDY = "name a detector's weights, such as weights/final.pt of 'mien train run'"
 _UNREADABLE = (
     *(OSError, RuntimeError, ValueError, LookupError, EOFError, TypeError, AttributeError, ImportError),
     pickle.UnpicklingError,
@@ -41,17 +41,16 @@ def open_weights(path: Path) -> Weights:
     Raises:
         ModelError: no such file, not a checkpoint, not a detector of these families, or numbers that are not finite.
     """
-    if not path.is_file():
-        raise ModelError(f"could not open {path}", found="no such file", wanted=WANTED, remedy=REMEDY)
-    if path.suffix != ".pt":
-        raise ModelError(f"{path} is no checkpoint", found=f"a file named *{path.suffix}", wanted=WANTED, remedy=REMEDY)
+    check_weights(path)
     prepare()
     from ultralytics.nn.tasks import load_checkpoint
 
     try:
         model, checkpoint = load_checkpoint(str(path))
     except _UNREADABLE as error:
-        raise ModelError(f"{path} is no checkpoint", found=_first_line(error), wanted=WANTED, remedy=REMEDY) from error
+        raise ModelError(
+            f"{path} is no checkpoint", found=_first_line(error), wanted=WEIGHTS, remedy=DETECTORS
+        ) from error
     _refuse_other_heads(path, model)
     _refuse_broken_numbers(path, model)
     return Weights(
@@ -70,14 +69,7 @@ def check_labels(weights: Weights, labels: Sequence[str]) -> None:
     Raises:
         ModelError: number or names differ.
     """
-    if weights.names == tuple(labels):
-        return
-    raise ModelError(
-        f"{weights.path} and the data set know different classes",
-        found=f"weights: {_shown(weights.names)}",
-        wanted=f"data set: {_shown(labels)}",
-        remedy="use the data set that the weights were trained on, or train again",
-    )
+    check_classes("weights", weights.path, weights.names, labels)
 
 
 def _refuse_other_heads(path: Path, model: Any) -> None:  # noqa: ANN401 - ultralytics' model
@@ -90,8 +82,8 @@ def _refuse_other_heads(path: Path, model: Any) -> None:  # noqa: ANN401 - ultra
         raise ModelError(
             f"{path} is no detector that can be optimised",
             found=f"task {task}, head {name}{end}",
-            wanted=WANTED,
-            remedy=REMEDY,
+            wanted=WEIGHTS,
+            remedy=DETECTORS,
         )
 
 
@@ -115,10 +107,6 @@ def _trained_size(checkpoint: dict[str, Any], model: Any) -> int:  # noqa: ANN40
     arguments = checkpoint.get("train_args") or getattr(model, "args", {})
     size = arguments.get("imgsz", _DEFAULT_SIZE) if isinstance(arguments, dict) else _DEFAULT_SIZE
     return int(max(size)) if isinstance(size, list | tuple) else int(size)
-
-
-def _shown(names: Sequence[str]) -> str:
-    return f"{len(names)}: {', '.join(names[:12])}{' …' if len(names) > 12 else ''}"  # noqa: PLR2004
 
 
 def _first_line(error: BaseException) -> str:
