@@ -1,9 +1,9 @@
 """What single faces do that is worth telling, each once. Pure.
 
 A face is told of when it was there for ``dwell_s``, so a passer-by or a picture on a bus makes no noise, and its
-expression when it stood for ``hold_s`` and is another than the one that stood so long before. However crowded the place
-is, no more than ``most_events_per_minute`` are told in any minute; the surplus is counted. A face whose appearance was
-told is also told when it leaves, or counted; another leaves unheard.
+expression when that stood for ``hold_s`` and is another than the one told before. However crowded the place is, no more
+than ``most_events_per_minute`` are told in any minute; the surplus is counted. A face whose appearance was told is also
+told when it leaves, or counted; another leaves unheard.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ class _Known:
     first_seen_s: float
     label: int
     since_s: float
-    appeared: bool = False
     told: bool = False
-    """Whether its appearance was told rather than counted."""
+    """Whether its appearance was told rather than counted as surplus."""
     told_label: int | None = None
+    """The expression of the last event, told or surplus; ``None`` before it appeared."""
 
 
 class ExpressionEvents:
@@ -117,21 +117,22 @@ class ExpressionEvents:
             known = self._known[number] = _Known(first_seen_s=at_s, label=label, since_s=at_s)
         if label != known.label:
             known.label, known.since_s = label, at_s
-        events: list[FaceEvent] = []
-        if not known.appeared and at_s - known.first_seen_s >= self._settings.dwell_s:
-            known.appeared = True
-            events = self._tell("face_appeared", number, at_s, label, lasted_s=at_s - known.first_seen_s)
-            known.told = bool(events)
-        return events + self._expression(number, known, at_s)
-
-    def _expression(self, number: int, known: _Known, at_s: float) -> list[FaceEvent]:
+        if known.told_label is None:
+            return self._appearance(number, known, at_s)
         held_s = at_s - known.since_s
-        if known.label == known.told_label or held_s < self._settings.hold_s:
+        if label == known.told_label or held_s < self._settings.hold_s:
             return []
-        previous, known.told_label = known.told_label, known.label
-        if previous is None or not known.appeared:
+        previous, known.told_label = known.told_label, label
+        return self._tell("expression_changed", number, at_s, label, previous=previous, lasted_s=held_s)
+
+    def _appearance(self, number: int, known: _Known, at_s: float) -> list[FaceEvent]:
+        there_s = at_s - known.first_seen_s
+        if there_s < self._settings.dwell_s:
             return []
-        return self._tell("expression_changed", number, at_s, known.label, previous=previous, lasted_s=held_s)
+        known.told_label = known.label
+        events = self._tell("face_appeared", number, at_s, known.label, lasted_s=there_s)
+        known.told = bool(events)
+        return events
 
     def _tell(
         self, kind: Kind, face: int, at_s: float, label: int, *, lasted_s: float, previous: int | None = None
