@@ -18,6 +18,8 @@ PURE = [
     *("mien/lifecycle.py", "mien/release.py", "mien/topics.py", "mien/messages.py", "mien/demo/summary.py"),
     *("edge/update/probe.py", "edge/telemetry/window.py", "edge/vision/nms.py", "edge/vision/detections.py"),
     *(f"edge/engine/tensorrt/{name}.py" for name in ("capabilities", "workspace", "inspector")),
+    *(f"edge/faces/{name}.py" for name in ("association", "events", "interface", "motion", "smoothing", "tracker")),
+    "edge/limits/policy.py",
     *(
         "fleet/rollouts/planner.py",
         "fleet/rollouts/analysis.py",
