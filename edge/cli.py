@@ -146,19 +146,22 @@ def doctor(
     camera: str | None = typer.Option(None, help="Camera to try; wins over the settings file."),
     as_json: bool = _JSON,
 ) -> None:
-    """Check what a device needs: settings, runtime, camera, power, disk, identity, fleet."""
+    """Check what a device needs, and say which command mends what is wrong. Ends with 9 if anything is wrong."""
     from edge.config import read_edge_settings
-    from edge.doctor import examine
-    from mien.console import out, print_json, table_of
+    from edge.doctor.examine import examine
+    from edge.doctor.report import as_json as document
+    from edge.doctor.report import summary_of, table_of_findings
+    from mien.console import out, print_json, progress_bar
 
     settings = read_edge_settings(config, {"state": str(state) if state else None, "camera.source": camera})
-    findings = examine(settings)
+    with progress_bar() as progress:
+        findings = examine(settings, progress=progress)
     if as_json:
-        print_json({"ok": all(f.ok for f in findings), "findings": [f.as_dict() for f in findings]})
+        print_json(document(findings))
     else:
-        rows = [("[green]ok[/]" if f.ok else "[red]fault[/]", f.what, f.found, f.remedy or None) for f in findings]
-        out().print(table_of("this device", ("", "what", "found", "what to do"), rows))
-    if not all(finding.ok for finding in findings):
+        out().print(table_of_findings(findings))
+        out().print(summary_of(findings), highlight=False)
+    if any(finding.state == "wrong" for finding in findings):
         raise typer.Exit(9)
 
 

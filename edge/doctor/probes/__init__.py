@@ -1,0 +1,1 @@
+"""Looks at the machine; decides nothing and changes nothing."""
