@@ -11,17 +11,20 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from edge.telemetry import spool_file
 from mien import topics
-from mien.errors import UnavailableError
-from mien.messages import Event, encode
+from mien.errors import DataError, UnavailableError
+from mien.messages import Event, Window, decode, encode
 
 _log = logging.getLogger(__name__)
 
+WINDOWS = "window"
+"""The counter that numbers windows."""
 _ROW_BYTES = 64
 """What a message costs beside its payload."""
 _DURABLE_EVERY_S = 60.0
@@ -91,7 +94,7 @@ class Ledger:
         self._count()
         self._base_s = self.number(_CLOCK) - clock()
         if damage is not None:
-            self._tell_damage(damage)
+            self._take_over(damage)
 
     @property
     def now_s(self) -> float:
@@ -265,9 +268,15 @@ class Ledger:
             return
         self._without_file = None
         self._count()
-        self._tell_damage(damage)
+        self._take_over(damage)
 
-    def _tell_damage(self, damage: spool_file.Damage) -> None:
+    def _take_over(self, damage: spool_file.Damage) -> None:
+        """Tell of it, and number on above every window that was saved, even where the counters were not."""
+        newest = "SELECT payload FROM outbox WHERE channel = ? ORDER BY id DESC LIMIT 1"
+        for payload in (self.latest(topics.WINDOW), self.scalar(newest, (topics.WINDOW,))):
+            with suppress(DataError):
+                window = decode(Window, payload or b"", source="the damaged spool")
+                self.set_number(WINDOWS, max(self.number(WINDOWS), window.sequence))
         self.tell(
             "spool_damaged",
             "error",

@@ -28,7 +28,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edge.telemetry.ledger import Ledger, SpoolItem, as_sent
+from edge.telemetry.ledger import WINDOWS, Ledger, SpoolItem, as_sent
 from edge.telemetry.thinning import groups_to_merge, merged
 from mien import topics
 from mien.errors import DataError
@@ -113,7 +113,7 @@ class Spool:
         with self._lock:
             ledger = self._ledger
             told = {kind: ledger.number(_untold(kind)) for kind in _KINDS.values() if ledger.number(_untold(kind))}
-            number = self._next("window")
+            number = self._next(WINDOWS)
             numbered = window.model_copy(update={"sequence": number, "dropped_messages": told})
             for kind in told:
                 ledger.set_number(_untold(kind), 0)
