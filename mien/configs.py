@@ -1,19 +1,23 @@
 """Where the configurations that come with mien are, and the one way to find one of them by name or by path.
 
-They lie in ``configs/`` of a checkout. A wheel carries none: there a name is refused, with a sentence that asks for a
-path.
+They lie in ``configs/`` of a checkout. An installation keeps those that a device needs (JetPack versions, device classes,
+settings, service file) under ``share/mien/configs`` of its environment; a name that is not there is refused, with a
+sentence that asks for a path.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+import sys
 from pathlib import Path
 
 from mien.config import nearest
 from mien.errors import ConfigError, UnsupportedError
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+_CHECKOUT = Path(__file__).resolve().parents[1] / "configs"
+_INSTALLED = Path(sys.prefix) / "share" / "mien" / "configs"
+CONFIGS = _INSTALLED if _INSTALLED.is_dir() and not _CHECKOUT.is_dir() else _CHECKOUT
 _SEPARATORS = re.compile(r"[\s_-]+")
 
 

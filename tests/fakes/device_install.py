@@ -30,10 +30,12 @@ for name in names:
     importlib.import_module(name)
 from edge.facts import read_facts
 facts = read_facts()
+from mien.devices import device_names, jetpack_table
 print(json.dumps({
     "python": platform.python_version(), "machine": platform.machine(), "modules": len(names),
     "packages": {d.metadata["Name"].lower(): d.version for d in metadata.distributions()},
     "loaded": sorted(name for name in sys.modules if "." not in name),
+    "jetpacks": len(jetpack_table()), "classes": len(device_names()),
     "runtimes": facts.runtimes(), "os": facts.os, "arch": facts.arch,
 }))
 """

@@ -61,4 +61,7 @@ def test_it_installs_and_imports_on(python: str, wheel: Path, tmp_path: Path) ->
     assert found["runtimes"] == ["onnxruntime"]
     assert not (set(found["packages"]) | set(found["loaded"])) & TOO_HEAVY
     assert grown < _MOST_BYTES
+    assert found["jetpacks"] > 10
+    assert found["classes"] > 10
+    assert (place / "share" / "mien" / "configs" / "systemd" / "mien-edge.service").is_file()
     run([str(place / "bin" / "mien"), "edge", "doctor", "--help"], timeout_s=60)
