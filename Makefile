@@ -29,7 +29,8 @@ test: setup ## install what the tests need and run them all
 	  '/usr/lib/*/girepository-1.0/GstRtspServer-1.0.typelib=gir1.2-gst-rtsp-server-1.0' \
 	  '/usr/lib/*/gstreamer-1.0/libgstvideotestsrc.so=gstreamer1.0-plugins-base' \
 	  '/usr/lib/*/gstreamer-1.0/libgstrtpmanager.so=gstreamer1.0-plugins-good' \
-	  '/usr/lib/*/gstreamer-1.0/libgstx264.so=gstreamer1.0-plugins-ugly'
+	  '/usr/lib/*/gstreamer-1.0/libgstx264.so=gstreamer1.0-plugins-ugly' \
+	  '/usr/lib/*/gstreamer-1.0/libgstx265.so=gstreamer1.0-plugins-bad'
 	@sh devtools/browser.sh
 	$(PY) -m pytest tests -q
 
