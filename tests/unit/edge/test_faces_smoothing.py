@@ -114,11 +114,20 @@ def test_another_expression_takes_over_after_about_a_half_life() -> None:
     assert smoother.label == SAD
 
 
+@pytest.mark.parametrize(("score", "stands"), [(0.9, HAPPY), (0.99, SAD)])
+def test_a_small_lead_takes_nothing_over(score: float, stands: int) -> None:
+    """Every frame shows both; the other one's share must be larger by a tenth of all."""
+    smoother = _smoother()
+    for frame in range(1, 300):
+        smoother.see(frame / 30, [(HAPPY, 0.8), (SAD, score)])
+    assert smoother.label == stands
+
+
 def test_one_look_after_a_pause_does_not_outvote_what_was_seen() -> None:
     """A frame after a gap speaks for a quarter of a second, not for the gap."""
-    smoother = _smoother(half_life_s=1.0)
+    smoother = _smoother()
     _show(smoother, HAPPY, 0.9, from_s=0, to_s=5, fps=30)
-    smoother.see(5.9, [(SAD, 0.9)])
+    smoother.see(5.75, [(SAD, 0.9)])
     assert smoother.label == HAPPY
     assert smoother.evidence(SAD) < smoother.evidence(HAPPY)
 

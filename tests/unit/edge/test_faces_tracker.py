@@ -64,7 +64,7 @@ def test_a_face_keeps_its_number_when_its_expression_changes() -> None:
 
 @given(
     speed_x=st.floats(-600, 600),
-    speed_y=st.floats(-300, 300),
+    speed_y=st.floats(-600, 600),
     gaps_s=st.lists(st.sampled_from([1 / 30, 1 / 15, 1 / 10]), min_size=10, max_size=60),
 )
 def test_a_face_that_moves_smoothly_keeps_its_number(speed_x: float, speed_y: float, gaps_s: list[float]) -> None:
@@ -183,6 +183,36 @@ def test_a_weak_detection_continues_a_face_but_begins_none() -> None:
     tracker = _tracker()
     _stand(tracker, (100, 100, 80, 0.9, HAPPY))
     assert _stand(tracker, (100, 100, 80, 0.3, HAPPY), frames=60, from_s=0.2).numbers.tolist() == [1]
+
+
+def test_weak_detections_do_not_make_a_guess_a_face() -> None:
+    """One strong look and then weak ones: nothing is born. A single weak look is nothing either."""
+    tracker = _tracker()
+    for frame, score in enumerate([0.9, 0.3, 0.3, 0.3]):
+        faces = tracker.update(_found((100, 100, 80, score, HAPPY)), frame / 30)
+    assert faces.numbers.tolist() == [UNNUMBERED]
+    assert _stand(_tracker(birth_hits=1), (100, 100, 80, 0.3, HAPPY)).numbers.tolist() == [UNNUMBERED]
+
+
+def test_a_new_face_shows_what_most_of_its_first_frames_showed() -> None:
+    """Not what the very first did."""
+    tracker = _tracker()
+    for frame, label in enumerate([SAD, HAPPY, HAPPY]):
+        faces = tracker.update(_found((100, 100, 80, 0.9, label)), frame / 30)
+    assert (faces.numbers.tolist(), faces.classes.tolist()) == ([1], [HAPPY])
+
+
+def test_two_known_faces_in_one_place_stay_two() -> None:
+    """Nearly one box, beside a third face that is new: neither is taken for a double of the other."""
+    tracker = _tracker()
+    for frame in range(30):
+        apart = max(29 - frame, 0) * 5
+        rows: list[Row] = [(300 - apart, 300, 100, 0.9, HAPPY), (305 + apart, 300, 100, 0.8, SAD)]
+        if frame == 29:
+            rows.append((700, 300, 100, 0.7, HAPPY))
+        faces = tracker.update(_found(*rows), frame / 30)
+    assert faces.numbers.tolist() == [1, 2, UNNUMBERED]
+    assert not faces.doubles.any()
 
 
 def test_a_weak_box_nearby_does_not_take_a_face_away() -> None:

@@ -135,6 +135,33 @@ def test_a_sensor_that_falls_silent_is_no_sign_of_health() -> None:
     assert [action.kind for _, action in actions] == ["limits_stepped_up"]
 
 
+def test_every_cause_must_be_known_to_be_over() -> None:
+    """Heat, then memory as well; memory recovers and the temperature is unknown: the device stays down."""
+    states, _ = _run([95.0] * 5)
+    state = states[-1]
+    for second in range(5, 10):
+        state, _ = decide(
+            state, Health(at_s=second, hottest_c=95.0 if second < 6 else None, memory_free=0.0), QUICK, second
+        )
+    down = state.level
+    for second in range(10, 60):
+        state, _ = decide(state, Health(at_s=second, memory_free=0.9), QUICK, second)
+    assert state.level == down > 0
+
+
+def test_causes_end_at_full_rate() -> None:
+    """Heat long ago does not hold back a device that now steps down for memory and has lost its sensor."""
+    states, _ = _run([95.0] * 4 + [60.0] * 8)
+    state = states[-1]
+    assert state.level == 0
+    for second in range(12, 16):
+        state, _ = decide(state, Health(at_s=second, memory_free=0.0), QUICK, second)
+    assert state.level == 1
+    for second in range(16, 16 + 12):
+        state, _ = decide(state, Health(at_s=second, memory_free=0.9), QUICK, second)
+    assert state.level == 0
+
+
 def test_flags_without_a_source_are_not_known() -> None:
     """Throttling was the cause and the reading comes from no source: that it says false means nothing."""
     state = LimitsState(level=1, causes=frozenset({"throttled"}))
@@ -185,6 +212,8 @@ def test_relapses_are_forgotten_after_long_at_full_rate() -> None:
     assert states[38].relapses == 3
     assert states[40].relapses == 0
     assert wait_s(0, QUICK) == 5
+    states, _ = _run([80.0] * 60, state=replace(state, level=1))
+    assert states[-1].relapses == 3
 
 
 def test_two_steps_down_in_a_row_are_one_relapse() -> None:
