@@ -1,15 +1,15 @@
 """Where the configurations that come with mien are, and the one way to find one of them by name or by path.
 
-They lie in ``configs/`` of a checkout. An installation keeps those that a device needs (JetPack versions, device classes,
-settings, service file) under ``share/mien/configs`` of its environment; a name that is not there is refused, with a
-sentence that asks for a path.
+They lie in ``configs/`` of a checkout. An installation keeps those that a device needs (JetPack versions, device
+classes, settings, service file) under ``share/mien/configs`` of its environment; a name that is not there is refused,
+with a sentence that asks for a path.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from mien.config import nearest
