@@ -1,6 +1,6 @@
 # `make demo` runs the main job, `make test` tests all of it; both set everything up first. `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix unit integration e2e bench-optimize bench-engine lock clean
+.PHONY: help setup demo test check fix unit integration e2e bench-optimize bench-edge bench-engine lock clean
 SHELL := /bin/sh
 PY := .venv/bin/python
 LOCK := pyproject.toml --universal --python-version 3.10 --no-header --no-annotate --no-emit-index-url --no-emit-package mien
@@ -45,6 +45,9 @@ e2e: setup ## the whole way once, small
 
 bench-optimize: setup ## measure the optimizer's figures; the first run trains for a quarter of an hour
 	@$(PY) bench/optimize.py $(ARGS)
+
+bench-edge: setup ## measure the device runtime beside ultralytics; a quarter of an hour
+	@$(PY) bench/edge.py $(ARGS)
 
 bench-engine: setup ## measure TensorRT engines on this GPU; GRAPHS="bundle/model.fp16.onnx …"
 	@$(PY) bench/engine.py $(foreach graph,$(GRAPHS),--graph $(graph)) $(ARGS)

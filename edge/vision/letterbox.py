@@ -56,6 +56,11 @@ class Geometry:
         """The geometry of a frame that has the input's size already."""
         return cls.between(width, height, width, height)
 
+    def picture(self, letterboxed: Pixels) -> Pixels:
+        """The part of an input ``uint8[height, width, 3]`` that shows the frame, as a view."""
+        bottom, right = self.pad_top + self.scaled_height, self.pad_left + self.scaled_width
+        return letterboxed[self.pad_top : bottom, self.pad_left : right]
+
     def to_source(self, boxes_xyxy: Boxes) -> Boxes:
         """Boxes ``float32[N, 4]`` xyxy in input pixels as boxes in source pixels, clipped to the frame."""
         offset = np.array([self.pad_left, self.pad_top] * 2, np.float32)
@@ -111,7 +116,7 @@ class Letterbox:
         out[bottom:] = self._pad_value
         out[top:bottom, :left] = self._pad_value
         out[top:bottom, right:] = self._pad_value
-        inner = out[top:bottom, left:right]
+        inner = geometry.picture(out)
         if inner.shape == frame_bgr.shape:
             inner[:] = frame_bgr
         else:
