@@ -183,8 +183,7 @@ class EdgeDevice:
             spool_lost=lambda: sum(self._spool.lost.values()),
             model=PipelinePort(self._pipeline),
         )
-        written = {source.name: source.camera.name for source in self._sources}
-        state.cameras = lambda: cameras_of(self._pipeline, written)
+        state.cameras = lambda: cameras_of(self._pipeline, self._sources)
         state.pulse = lambda: pulse_of(self._pipeline, self._power)
         state.broker = lambda: BrokerStatus(connected=self._link.is_connected, detail=identity.mqtt.host)
         state.update = self._update_shown
