@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import cv2
 
 from edge.agent import Agent, Outbox, status_message
-from edge.api.interface import BrokerStatus, UpdateStatus
+from edge.api.interface import BrokerStatus, LimitsStatus, UpdateStatus
 from edge.api.port import PipelinePort, cameras_of, pulse_of
 from edge.api.server import LocalApi, preview_for
 from edge.api.state import DeviceState
@@ -22,6 +22,7 @@ from edge.engine_care import EngineCare
 from edge.faces.tracker import FaceTracker
 from edge.facts import read_facts
 from edge.identity.store import Identity, IdentityStore
+from edge.limits.keeper import LimitsKeeper
 from edge.liveness import Liveness, Patience, Vitals
 from edge.pipeline.batching import Batching
 from edge.pipeline.meter import FrameMeter
@@ -69,6 +70,7 @@ class EdgeDevice:
         cv2.setNumThreads(1)
         self._settings = settings
         self._stop = threading.Event()
+        self._is_reloading = False
         self._boot_id = uuid.uuid4().hex
         self._closing = ExitStack()
         with ExitStack() as undo:
@@ -107,12 +109,20 @@ class EdgeDevice:
                     break
             self._raise_what_ended_it()
         finally:
-            notifier.stopping(f"{self._agent.device_id}: stopping")
+            if self._is_reloading:
+                notifier.reloading()
+            else:
+                notifier.stopping(f"{self._agent.device_id}: stopping")
             with notifier.more_time(lambda: self._agent.is_updating, most_s=_LONGEST_GOODBYE_S):
                 self.close()
 
     def stop(self) -> None:
         """Ask for an orderly end; returns at once, from any thread or signal handler."""
+        self._stop.set()
+
+    def reload(self) -> None:
+        """Ask for an orderly end, after which another device goes on in this process."""
+        self._is_reloading = True
         self._stop.set()
 
     def close(self) -> None:
@@ -161,6 +171,7 @@ class EdgeDevice:
             on_switch=self._switched,
         )
         self._agent = self._agent_of(identities, identity, outbox, undo)
+        self._limits = LimitsKeeper(settings.limits, self, health=self._power.health, tell=outbox.event)
         self._watch = DeviceWatch(
             self._pipeline,
             self._sources,
@@ -169,7 +180,8 @@ class EdgeDevice:
                 reopen_after_errors=settings.engine.reopen_after_errors,
             ),
             reopen=self._reopen_engine,
-            keeper=None,
+            keeper=self._limits,
+            is_updating=lambda: self._agent.is_updating,
             tell=outbox.event,
         )
         self._api = LocalApi(settings.api, self._state, preview=preview, show_faces=settings.privacy.show_faces)
@@ -187,6 +199,7 @@ class EdgeDevice:
         state.pulse = lambda: pulse_of(self._pipeline, self._power)
         state.broker = lambda: BrokerStatus(connected=self._link.is_connected, detail=identity.mqtt.host)
         state.update = self._update_shown
+        state.limits = self._limits_shown
         return state
 
     def _update_shown(self) -> UpdateStatus | None:
@@ -199,6 +212,19 @@ class EdgeDevice:
             message=report.message or "",
             percent=report.percent,
         )
+
+    def _limits_shown(self) -> LimitsStatus:
+        step = self._limits.step
+        return LimitsStatus(step=str(step))
+
+    def set_rate(self, factor: float) -> None:
+        """Take this share of the cameras' frames; see :class:`edge.limits.interface.Actuator`."""
+        self._pipeline.set_rate(factor)
+
+    def use_lighter(self, wanted: bool) -> bool:
+        """Run the lighter variant, or the release's own; see :class:`edge.limits.interface.Actuator`."""
+        active = self._slots.active()
+        return active is not None and self._runtime.use_lighter(active, wanted)
 
     def _reopen_engine(self) -> bool:
         active = self._slots.active()
@@ -225,7 +251,7 @@ class EdgeDevice:
             ),
             device=self._runtime,
             reporter=outbox,
-            policy=VariantPolicy(precisions=settings.engine.precisions, allow_build=settings.engine.allow_build),
+            policy=_variants(settings),
             latency_slack_ms=settings.probe.latency_slack_ms,
             cancel=self._stop,
         )
@@ -276,6 +302,7 @@ class EdgeDevice:
         )
 
     def _switched(self) -> None:
+        self._watch.model_changed()
         self._agent.publish_twin()
 
     def _window_stored(self, window: Window) -> None:
@@ -321,6 +348,15 @@ def _spool_limits(settings: TelemetrySettings) -> SpoolLimits:
         most_bytes=settings.spool_bytes,
         detail_s=settings.spool_detail_days * 86_400,
         oldest_s=settings.spool_days * 86_400,
+    )
+
+
+def _variants(settings: EdgeSettings) -> VariantPolicy:
+    """What the site takes; a second, lighter variant where its limits would use one."""
+    return VariantPolicy(
+        precisions=settings.engine.precisions,
+        allow_build=settings.engine.allow_build,
+        lighter=settings.limits.enabled and bool(settings.limits.lighter_rates),
     )
 
 

@@ -34,6 +34,11 @@ class Notifier:
         self._told = ""
 
     @property
+    def is_heard(self) -> bool:
+        """Whether systemd started us and wants to be told."""
+        return bool(self._address)
+
+    @property
     def beat_s(self) -> float:
         """How often the watchdog wants to hear from us: a third of its limit, and every second at least."""
         return LONGEST_BEAT_S if self._limit_s is None else min(LONGEST_BEAT_S, self._limit_s / _BEATS_A_LIMIT)
