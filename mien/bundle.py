@@ -6,6 +6,7 @@ A bundle holds exactly the files that its manifest names, besides the manifest: 
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from mien.errors import BundleError
@@ -13,6 +14,7 @@ from mien.files import sha256_of
 from mien.release import MANIFEST, FileEntry, Manifest, Variant, parse_manifest
 
 _AGAIN = "copy the bundle again from where it was packed, or pack it again: mien optimize run"
+_ARCHIVE = ".tar.zst"
 _LONGEST_MANIFEST_BYTES = 4 << 20
 
 
@@ -20,9 +22,11 @@ def read_manifest(folder: Path) -> Manifest:
     """Read a bundle's manifest without looking at its files.
 
     Raises:
-        BundleError: no such folder, no manifest in it, or not a manifest.
+        BundleError: no such folder (an archive of one says how to unpack it), no manifest in it, or not a manifest.
     """
     path = folder / MANIFEST
+    if folder.is_file():
+        raise _packed(folder)
     try:
         if path.is_symlink() or path.stat().st_size > _LONGEST_MANIFEST_BYTES:
             raise BundleError(f"{path} is a link or too long for a manifest", remedy=_AGAIN)
@@ -59,6 +63,25 @@ def verify_bundle(folder: Path) -> Manifest:
     for entry in wanted.values():
         _check(folder, entry)
     return manifest
+
+
+def _packed(file: Path) -> BundleError:
+    """What is said of a file where a folder belongs; an archive of a bundle gets the command that unpacks it."""
+    if not file.name.endswith(_ARCHIVE):
+        return BundleError(
+            f"{file} is not a release bundle",
+            found="a file",
+            wanted=f"a folder with a {MANIFEST}",
+            remedy="name the folder; make one with: mien optimize run",
+        )
+    archive, folder = shlex.quote(str(file)), shlex.quote(str(file.with_name(file.name.removesuffix(_ARCHIVE))))
+    return BundleError(
+        f"{file} is a packed bundle",
+        found="an archive",
+        wanted="the folder that was packed",
+        remedy=f"unpack it first: mien optimize unpack {archive} --out {folder}; where mien optimize is not installed: "
+        f"mkdir {folder} && tar --zstd -xf {archive} -C {folder} --strip-components=1",
+    )
 
 
 def _files_in(folder: Path) -> set[str]:
