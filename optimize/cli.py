@@ -36,7 +36,10 @@ def run(
     precision: str = typer.Option(None, help="Precisions to make, fp32 among them; fp32,fp16,int8 unless given."),
     quantizer: str = typer.Option("onnxruntime", help="onnxruntime or modelopt."),
     method: str = METHOD,
-    sensitivity: bool = typer.Option(False, "--sensitivity", help="Measure each layer's loss even if the gate passes."),
+    sensitivity: bool = typer.Option(
+        True,
+        help="Measure what INT8 costs in each layer for the report; where the gate refuses, it is measured anyway.",
+    ),
     calibration_images: int = typer.Option(128, help="Training images to find INT8 scales with."),
     top_k: int | None = TOP_K,
     gate: Path = typer.Option(None, help="Limits (YAML); those of configs/gates/default.yaml unless given."),

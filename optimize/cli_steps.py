@@ -151,7 +151,7 @@ def sensitivity(
     if plot is not None:
         from optimize.report.plots import sensitivity as draw
 
-        write_text(plot, draw(found, 0))
+        write_text(plot, draw(found))
     if as_json:
         print_json(asdict(found))
     else:
@@ -196,7 +196,7 @@ def _show_study(found: Study) -> None:
     from mien.console import out, table_of
 
     layers = [
-        (one.layer, f"{1 - one.map50_95:.4f}", "—" if one.confidence_shift is None else f"{one.confidence_shift:+.4f}")
+        (one.layer, f"{one.map50_95_lost:.4f}", "—" if one.confidence_shift is None else f"{one.confidence_shift:+.4f}")
         for one in found.layers[:_MOST_ROWS]
     ]
     title = (
@@ -204,6 +204,6 @@ def _show_study(found: Study) -> None:
     )
     out().print(table_of(title, ("layer", ">mAP50-95 lost", ">confidence shift"), layers))
     curve = [
-        (point.float_layers, f"{1 - point.map50_95:.4f}", f"{point.size_bytes / 1e6:.2f} MB") for point in found.curve
+        (point.float_layers, f"{point.map50_95_lost:.4f}", f"{point.size_bytes / 1e6:.2f} MB") for point in found.curve
     ]
     out().print(table_of("Layers in floating point", (">layers", ">mAP50-95 lost", ">size"), curve))

@@ -6,7 +6,7 @@ The nodes that choose and decode boxes, the convolutions right before them, and 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx
 
 from mien.console import SILENT, Progress
-from mien.files import scratch, write_bytes
+from mien.files import scratch
 from mien.release import MethodResult
 from optimize.calibration.collect import collect_histograms
 from optimize.calibration.histograms import Histogram
@@ -98,13 +98,25 @@ def workshop(
             remedy="calibrate with the quantiser that is asked for: mien optimize calibrate",
         )
     order = {node.name: index for index, node in enumerate(proto.graph.node)}
-    layers = layers_of(placement, proto.graph)
+    layers = _without_head(layers_of(placement, proto.graph), proto.graph)
     return Workshop(
         model=proto,
         placement=placement,
         layers={name: layers[name] for name in sorted(layers, key=order.__getitem__)},
         histograms=histograms,
     )
+
+
+def _without_head(layers: Mapping[str, Placement], graph: onnx.GraphProto) -> dict[str, Placement]:
+    """What is quantised among the nodes that choose and decode boxes belongs to no layer.
+
+    It has no business there. The return of a convolution must not hide it: the gate shall see it and name it.
+    """
+    head = set(decode_nodes(graph))
+    return {
+        name: replace(layer, sites=frozenset(site for site in layer.sites if site.node not in head))
+        for name, layer in layers.items()
+    }
 
 
 def open_workshop(
@@ -147,19 +159,24 @@ def compare_methods(
     )
 
 
-def fidelity_of(graph: onnx.ModelProto, witness: Witness) -> tuple[Fidelity, int]:
+def fidelity_of(graph: onnx.ModelProto, witness: Witness, *, half: bool = True) -> tuple[Fidelity, int]:
     """Hold an INT8 graph in memory against FP32.
 
-    It is run with unsigned activations: the same numbers, and a CPU is faster with them. What is not INT8 is FP16, as
-    in TensorRT's file.
+    It is run with unsigned activations: the same numbers, and a CPU is faster with them.
+
+    Args:
+        graph: is changed.
+        witness: FP32's findings.
+        half: let what is not INT8 calculate in FP16, as in TensorRT's file.
 
     Returns:
         What was measured, and the graph's size in bytes.
     """
-    halve(graph.graph)
+    if half:
+        halve(graph.graph)
     shift_activations(graph.graph)
     content = graph.SerializeToString()
     with scratch("int8") as folder:
         path = folder / "int8.onnx"
-        write_bytes(path, content)
+        path.write_bytes(content)
         return witness.judge(path), len(content)

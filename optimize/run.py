@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,7 @@ from mien.release import (
 )
 from optimize.bundle.provenance import provenance
 from optimize.bundle.staging import check_target, entry, staged, write_manifest
-from optimize.calibration.images import FEWEST, HELD_OUT, CalibrationSet, calibration_set, check_count
+from optimize.calibration.images import FEWEST, HELD_OUT, CalibrationSet, calibration_set, check_count, evenly
 from optimize.calibration.thresholds import METHODS
 from optimize.diagnose import Evidence, distance, likely_causes
 from optimize.evaluate.fidelity import Witness
@@ -45,7 +45,7 @@ from optimize.int8 import Workshop, compare_methods, open_workshop
 from optimize.machine import latency_conditions
 from optimize.quantize.interface import Quantizer
 from optimize.report.write import write_report
-from optimize.sensitivity import Study, ladder, study
+from optimize.sensitivity import LAYER_FRAMES, Study, Witnesses, fewest, ladder, study
 from optimize.variants import (
     FP16_FRAMES,
     FP32,
@@ -84,8 +84,8 @@ class Order:
     quantizer: str = "onnxruntime"
     methods: tuple[str, ...] = tuple(METHODS)
     """Ways of finding INT8 scales; the truest to FP32 is taken."""
-    sensitivity: bool = False
-    """Measure every layer alone even when the gate takes INT8 as it is."""
+    sensitivity: bool = True
+    """Measure every layer alone even when the gate takes INT8 as it is; where it does not, they are measured anyway."""
     calibration_images: int = 128
     seed: int = 0
     training_record: Path | None = None
@@ -160,6 +160,7 @@ def optimize(order: Order, progress: Progress = SILENT) -> Result:
         with clock.step("latency"):
             judge.measure_latency(progress=progress)
         judgement = judge.judgement()
+        progress.start("report")
         with clock.step("report"):
             manifest = _pack(order, source, others, judgement, folder)
     return Result(manifest=manifest, measured=judgement.measured, seconds=clock.seconds)
@@ -171,6 +172,7 @@ def _read(order: Order, release: ReleaseRef, progress: Progress) -> _Source:
     dataset.split("val")
     if "int8" in order.precisions:
         check_count(dataset, order.calibration_images)
+    progress.start("read weights")
     weights = open_weights(order.weights)
     check_labels(weights, dataset.names)
     spec = graph_spec(weights, order.imgsz, order.top_k)
@@ -183,7 +185,7 @@ def _read(order: Order, release: ReleaseRef, progress: Progress) -> _Source:
         quantizer=quantizer,
         provenance=provenance(
             weights_sha256=weights.sha256,
-            data_sha256=hash_of(dataset, ("train", "val")),
+            data_sha256=hash_of(dataset, ("train", "val"), progress),
             training_record=order.training_record,
         ),
         images=validation_images(dataset, spec, progress=progress),
@@ -225,54 +227,78 @@ def _make_int8(
     order: Order, source: _Source, folder: Path, chosen: CalibrationSet, judge: Judge, progress: Progress
 ) -> _Others:
     """Take the truest method; where the gate refuses it, return the most sensitive layers to float until it holds."""
-    quantizer = source.quantizer
-    shop = open_workshop(folder / FP32, quantizer, chosen.frames, progress)
-    witness = Witness(
-        folder / FP32, chosen.unseen, source.outputs, class_count=len(source.dataset.names), progress=progress
-    )
-    compared = () if witness.blind else compare_methods(shop, witness, order.methods, quantizer.name, progress)
+    shop = open_workshop(folder / FP32, source.quantizer, chosen.frames, progress)
+    witness = _witness(folder, chosen.compared, source, progress)
+    name = source.quantizer.name
+    compared = () if witness.blind else compare_methods(shop, witness, order.methods, name, progress)
     method = compared[0].method if compared else order.methods[0]
-    scales = shop.scales(method)
-    floats: tuple[str, ...] = ()
+    attempt = _Attempt(folder, shop, source.quantizer, shop.scales(method), judge, progress)
+    attempt.look(())
     studied: Study | None = None
-    made = _look_at_int8(folder, shop, quantizer, scales, floats, judge, progress)
-    if not witness.blind and (order.sensitivity or _is_refused(judge, made)):
-        studied = study(shop, method, witness, progress)
-        for count in ladder(len(shop.layers)):
-            if not _is_refused(judge, made):
-                break
-            floats = studied.worst(count)
-            made = _look_at_int8(folder, shop, quantizer, scales, floats, judge, progress)
+    if not witness.blind and (order.sensitivity or attempt.is_refused):
+        few = _witness(folder, evenly(chosen.compared, LAYER_FRAMES), source, progress)
+        studied = study(shop, method, Witnesses(layers=few, curve=witness), progress)
+        attempt.fall_back(studied)
     calibration = Calibration(
         method=method,
-        quantizer=quantizer.name,
+        quantizer=name,
         images=len(chosen.frames),
         data_sha256=chosen.sha256,
         samples=chosen.samples,
         compared=compared,
-        compared_on="held-out training images" if len(chosen.held_out) else "the calibration images",
-        float_layers=floats,
+        compared_on="held-out training images" if chosen.held_out else "the calibration images",
+        float_layers=attempt.floats,
     )
-    return _Others(made=made, frames=chosen, calibration=calibration, study=studied)
+    return _Others(made=attempt.made, frames=chosen, calibration=calibration, study=studied)
 
 
-def _look_at_int8(
-    folder: Path,
-    shop: Workshop,
-    quantizer: Quantizer,
-    scales: Mapping[str, float],
-    floats: Collection[str],
-    judge: Judge,
-    progress: Progress,
-) -> tuple[Made, ...]:
-    made = make_int8(folder, shop, quantizer, scales, floats)
-    for one in made:
-        judge.look(one, progress=progress)
-    return made
+def _witness(folder: Path, images: Sequence[Judged], source: _Source, progress: Progress) -> Witness:
+    return Witness(folder / FP32, images, source.outputs, class_count=len(source.dataset.names), progress=progress)
 
 
-def _is_refused(judge: Judge, made: Sequence[Made]) -> bool:
-    return bool({one.path for one in made} & set(judge.judgement().gate.refused))
+class _Attempt:
+    """INT8 with some layers in floating point; the last look counts."""
+
+    def __init__(
+        self,
+        folder: Path,
+        shop: Workshop,
+        quantizer: Quantizer,
+        scales: Mapping[str, float],
+        judge: Judge,
+        progress: Progress,
+    ) -> None:
+        self._folder = folder
+        self._shop = shop
+        self._quantizer = quantizer
+        self._scales = scales
+        self._judge = judge
+        self._progress = progress
+        self.made: tuple[Made, ...] = ()
+        self.floats: tuple[str, ...] = ()
+
+    @property
+    def is_refused(self) -> bool:
+        return bool({one.path for one in self.made} & set(self._judge.judgement().gate.refused))
+
+    def look(self, floats: tuple[str, ...]) -> None:
+        self.floats = floats
+        self.made = make_int8(self._folder, self._shop, self._quantizer, self._scales, floats)
+        for one in self.made:
+            self._judge.look(one, progress=self._progress)
+
+    def fall_back(self, studied: Study) -> None:
+        """Where the gate refuses it, return the most sensitive layers to float, as few as it takes."""
+        if not self.is_refused:
+            return
+
+        def holds(count: int) -> bool:
+            self.look(studied.worst(count))
+            return not self.is_refused
+
+        needed = fewest(ladder(len(studied.layers)), holds)
+        if needed is not None and len(self.floats) != needed:
+            self.look(studied.worst(needed))
 
 
 def _stop_at_weak_weights(judge: Judge, folder: Path, progress: Progress) -> None:

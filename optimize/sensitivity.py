@@ -1,32 +1,38 @@
 """Which layers suffer most from INT8, and what it costs and brings to leave them in floating point.
 
-A layer's loss is what the graph loses when that layer alone is quantised. The most sensitive layers return to floating
-point first, in growing steps, until the gate holds.
+A layer's loss is what the graph loses when that layer alone is quantised and all else is FP32. The most sensitive
+layers return to floating point first, as few of them as the gate asks for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mien.console import SILENT, Progress
 from optimize.evaluate.fidelity import Witness
 from optimize.int8 import Workshop, fidelity_of
 
+LAYER_FRAMES = 32
+"""So many images are enough to rank layers by; every layer costs as many inferences."""
 _MOST_FLOAT = 0.5
 """A graph with more of its layers than this in floating point is no INT8 graph any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerLoss:
-    """What INT8 in one layer alone costs, against FP32 on frames that no scale was found with."""
+    """What INT8 in one layer alone costs."""
 
     layer: str
     map50_95: float
-    """With FP32's detections as the truth; 1 when nothing is lost."""
+    """With the labels as the truth."""
+    map50_95_lost: float
+    """Against FP32 on the same images; below zero where chance has it so."""
+    fidelity: float
+    """mAP50-95 with FP32's detections as the truth; 1 when nothing is lost."""
     confidence_shift: float | None
     loss: float
-    """See :attr:`optimize.evaluate.fidelity.Fidelity.loss`."""
+    """By which layers are ranked; see :attr:`optimize.evaluate.fidelity.Fidelity.loss`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,17 +41,26 @@ class CurvePoint:
 
     float_layers: int
     map50_95: float
-    """With FP32's detections as the truth."""
+    """With the labels as the truth."""
+    map50_95_lost: float
+    """Against FP32 on the same images."""
+    fidelity: float
+    """mAP50-95 with FP32's detections as the truth."""
     confidence_shift: float | None
     size_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """A sensitivity analysis of one graph with one method's scales."""
+    """A sensitivity analysis of one graph with one method's scales, on training images."""
 
     method: str
+    layer_frames: int
+    """Images on which each layer was measured."""
     frames: int
+    """Images on which the curve was measured."""
+    map50_95: float
+    """FP32's own, on the images of the curve, with the labels as the truth."""
     layers: tuple[LayerLoss, ...]
     """The most sensitive first."""
     curve: tuple[CurvePoint, ...]
@@ -56,29 +71,62 @@ class Study:
         return tuple(one.layer for one in self.layers[:count])
 
 
-def study(shop: Workshop, method: str, witness: Witness, progress: Progress = SILENT) -> Study:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Witnesses:
+    """FP32's findings on training images: on some for each layer, on all for the curve."""
+
+    layers: Witness
+    curve: Witness
+
+
+def study(shop: Workshop, method: str, witnesses: Witnesses, progress: Progress = SILENT) -> Study:
     """Measure every layer alone, then the curve.
 
     Args:
         shop: of the graph.
         method: whose scales are used.
-        witness: FP32's findings on frames that no scale was found with.
+        witnesses: FP32's findings on images that no scale was found with.
         progress: told about each layer and each point.
     """
     scales = shop.scales(method)
-    layers = _layer_losses(shop, scales, witness, progress)
-    ranking = [one.layer for one in layers]
-    points = [0, *ladder(len(ranking))]
-    progress.start("sensitivity curve", len(points))
-    curve: list[CurvePoint] = []
-    for count in points:
-        fidelity, size = fidelity_of(shop.graph(scales, ranking[:count]), witness)
-        shift = fidelity.confidence_shift
-        curve.append(
-            CurvePoint(float_layers=count, map50_95=fidelity.map50_95, confidence_shift=shift, size_bytes=size)
-        )
-        progress.advance()
-    return Study(method=method, frames=witness.frames, layers=tuple(layers), curve=tuple(curve))
+    layers = _layer_losses(shop, scales, witnesses.layers, progress)
+    return Study(
+        method=method,
+        layer_frames=witnesses.layers.frames,
+        frames=witnesses.curve.frames,
+        map50_95=witnesses.curve.labelled,
+        layers=tuple(layers),
+        curve=_curve(shop, scales, [one.layer for one in layers], witnesses.curve, progress),
+    )
+
+
+def fewest(rungs: Sequence[int], holds: Callable[[int], bool]) -> int | None:
+    """The least number of layers with which the gate holds, as far as trying can tell.
+
+    The rungs are climbed until one holds, then the gap to the last that did not is halved until nothing lies between.
+
+    Args:
+        rungs: rising; the number before the first is known not to hold.
+        holds: tries a number.
+
+    Returns:
+        A number that holds while one less does not; ``None`` when no rung holds.
+    """
+    failed = rungs[0] - 1 if rungs else 0
+    for rung in rungs:
+        if holds(rung):
+            passed = rung
+            break
+        failed = rung
+    else:
+        return None
+    while passed - failed > 1:
+        middle = (failed + passed) // 2
+        if holds(middle):
+            passed = middle
+        else:
+            failed = middle
+    return passed
 
 
 def ladder(layers: int) -> tuple[int, ...]:
@@ -99,14 +147,38 @@ def _layer_losses(
     progress.start("sensitivity", len(shop.layers))
     found: list[LayerLoss] = []
     for layer in shop.layers:
-        fidelity, _ = fidelity_of(shop.only(layer, scales), witness)
+        fidelity, _ = fidelity_of(shop.only(layer, scales), witness, half=False)
         found.append(
             LayerLoss(
                 layer=layer,
-                map50_95=fidelity.map50_95,
+                map50_95=fidelity.labelled,
+                map50_95_lost=witness.labelled - fidelity.labelled,
+                fidelity=fidelity.map50_95,
                 confidence_shift=fidelity.confidence_shift,
                 loss=fidelity.loss,
             )
         )
         progress.advance(note=layer)
     return sorted(found, key=lambda one: -one.loss)
+
+
+def _curve(
+    shop: Workshop, scales: Mapping[str, float], ranking: Sequence[str], witness: Witness, progress: Progress
+) -> tuple[CurvePoint, ...]:
+    points = [0, *ladder(len(ranking))]
+    progress.start("sensitivity curve", len(points))
+    curve: list[CurvePoint] = []
+    for count in points:
+        fidelity, size = fidelity_of(shop.graph(scales, ranking[:count]), witness)
+        curve.append(
+            CurvePoint(
+                float_layers=count,
+                map50_95=fidelity.labelled,
+                map50_95_lost=witness.labelled - fidelity.labelled,
+                fidelity=fidelity.map50_95,
+                confidence_shift=fidelity.confidence_shift,
+                size_bytes=size,
+            )
+        )
+        progress.advance()
+    return tuple(curve)

@@ -21,12 +21,13 @@ from optimize.calibration.images import HELD_OUT, CalibrationSet, calibration_se
 from optimize.evaluate.fidelity import Witness, lost
 from optimize.evaluate.run import workers
 from optimize.graph.read import ExportedGraph, check_data, open_graph
+from optimize.images import Judged
 from optimize.int8 import Workshop, compare_methods, open_workshop, place, workshop
 from optimize.outputs import check_out
 from optimize.quantize.half import halve
 from optimize.quantize.interface import Quantizer
 from optimize.quantize.twin import shift_activations
-from optimize.sensitivity import Study, study
+from optimize.sensitivity import Study, Witnesses, study
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ def calibrate(
     placements = {one.name: place(graph.path, one, chosen.frames, progress) for one in quantizers}
     tensors = frozenset().union(*(placement.tensors(proto) for placement in placements.values()))
     histograms = collect_histograms(graph.path, chosen.frames, tensors, threads=workers(), progress=progress)
-    witness = _witness(graph, chosen.unseen, progress)
+    witness = _witness(graph, chosen.compared, progress)
     compared: list[MethodResult] = []
     for name, placement in placements.items():
         compared += compare_methods(workshop(graph.path, placement, histograms), witness, methods, name, progress)
@@ -141,7 +142,8 @@ def sensitivity(order: CalibrationOrder, quantizer: Quantizer, method: str, prog
     """
     graph, chosen = _frames(order, progress)
     shop = open_workshop(graph.path, quantizer, chosen.frames, progress)
-    return study(shop, method, _witness(graph, chosen.unseen, progress), progress)
+    witness = _witness(graph, chosen.compared, progress)
+    return study(shop, method, Witnesses(layers=witness, curve=witness), progress)
 
 
 def _frames(order: CalibrationOrder, progress: Progress) -> tuple[ExportedGraph, CalibrationSet]:
@@ -153,9 +155,9 @@ def _frames(order: CalibrationOrder, progress: Progress) -> tuple[ExportedGraph,
     return graph, chosen
 
 
-def _witness(graph: ExportedGraph, frames: npt.NDArray[np.uint8], progress: Progress) -> Witness:
+def _witness(graph: ExportedGraph, images: Sequence[Judged], progress: Progress) -> Witness:
     outputs = OutputSpec(top_k=graph.spec.top_k)
-    witness = Witness(graph.path, frames, outputs, class_count=len(graph.labels), progress=progress)
+    witness = Witness(graph.path, images, outputs, class_count=len(graph.labels), progress=progress)
     witness.check_sees()
     return witness
 

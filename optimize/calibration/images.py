@@ -18,13 +18,13 @@ from mien.files import sha256_of
 from mien.release import CalibrationSample
 from optimize.calibration.select import Candidate, choose
 from optimize.graph.export import GraphSpec
-from optimize.images import classes_of, read_image
+from optimize.images import Judged, classes_of, judged, read_image
 
 FEWEST = 32
 _LOOKED_AT = 4
 """So many times more images than wanted are looked at for their brightness."""
 HELD_OUT = 64
-"""Frames to compare ways to INT8 on."""
+"""Images to compare ways to INT8 on."""
 _FEWEST_HELD_OUT = 8
 _FLAT = 2.0
 """A frame whose pixels differ by less than this standard deviation shows nothing."""
@@ -40,15 +40,12 @@ class CalibrationSet:
     """The chosen images by name and content, in the order of the frames."""
     sha256: str
     """Of the chosen images' names and contents."""
-    held_out: npt.NDArray[np.uint8]
-    """``uint8[m, height, width, 3]``: frames that no scale was found with; none when the split is too small."""
+    compared: tuple[Judged, ...]
+    """Training images with their labels, to compare ways to INT8 on."""
+    held_out: bool
+    """Whether no scale was found with these; where the split has too few others, they are the frames themselves."""
     classes: frozenset[int]
     """Classes that the frames show."""
-
-    @property
-    def unseen(self) -> npt.NDArray[np.uint8]:
-        """The held-out frames, or the frames themselves where too few could be held out."""
-        return self.held_out if len(self.held_out) else self.frames
 
 
 def calibration_set(
@@ -69,11 +66,11 @@ def calibration_set(
         count: frames to find scales with.
         seed: the same seed chooses the same images.
         fewest: fewer than these are refused.
-        held_out: further frames to compare on, as far as the split has some.
+        held_out: further images to compare on, as far as the split has some; none are read for 0.
         progress: told about each image that is read.
 
     Raises:
-        DataError: too few images, one cannot be decoded, or nearly all are blank.
+        DataError: too few images, one cannot be decoded, nearly all are blank, or labels to compare with are faulty.
     """
     check_count(dataset, count, fewest)
     pool = _pool(dataset.split("train"), count, seed)
@@ -85,7 +82,9 @@ def calibration_set(
     ]
     chosen = choose(candidates, count, seed=seed)
     rest = sorted(set(range(len(pool))) - set(chosen))
-    compared = [rest[index] for index in choose([candidates[index] for index in rest], held_out, seed=seed)]
+    others = [rest[index] for index in choose([candidates[index] for index in rest], held_out, seed=seed)]
+    apart = len(others) >= _FEWEST_HELD_OUT
+    compared = (others if apart else chosen) if held_out else []
     listed = tuple(
         CalibrationSample(name=pool[index].image.name, sha256=sha256_of(pool[index].image)) for index in chosen
     )
@@ -93,7 +92,8 @@ def calibration_set(
         frames=frames[chosen],
         samples=listed,
         sha256=hash_of_samples(listed),
-        held_out=frames[compared if len(compared) >= _FEWEST_HELD_OUT else []],
+        compared=_labelled([pool[index] for index in compared], spec, len(dataset.names)),
+        held_out=apart,
         classes=frozenset().union(*(known[index] for index in chosen)),
     )
 
@@ -114,6 +114,12 @@ def check_count(dataset: Dataset, count: int, fewest: int = FEWEST) -> None:
         )
 
 
+def evenly(images: Sequence[Judged], count: int) -> tuple[Judged, ...]:
+    """``count`` of the images at even steps, or all if there are fewer."""
+    count = min(count, len(images))
+    return tuple(images[place * len(images) // count] for place in range(count))
+
+
 def hash_of_samples(samples: Iterable[CalibrationSample]) -> str:
     """One SHA-256 over names and contents: ``name sha256`` and a line feed for each."""
     return hashlib.sha256("".join(f"{one.name} {one.sha256}\n" for one in samples).encode()).hexdigest()
@@ -127,6 +133,11 @@ def _letterboxed(pool: Sequence[Sample], spec: GraphSpec, progress: Progress) ->
         letterbox.apply(read_image(sample.image), frames[place])
         progress.advance()
     return frames
+
+
+def _labelled(samples: Sequence[Sample], spec: GraphSpec, class_count: int) -> tuple[Judged, ...]:
+    letterbox = Letterbox(spec.width, spec.height)
+    return tuple(judged(sample, letterbox, spec.height, spec.width, class_count) for sample in samples)
 
 
 def _pool(samples: tuple[Sample, ...], count: int, seed: int) -> list[Sample]:

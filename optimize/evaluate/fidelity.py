@@ -1,25 +1,23 @@
-"""How true a quantised graph stays to FP32 on frames without labels: FP32's detections are the truth.
+"""How true a quantised graph stays to FP32 on training images, and how well it finds what is labelled there.
 
-This chooses between ways to INT8 without looking at the validation images, which only the gate may do.
+This chooses between ways to INT8 without looking at the validation images, which only the gate may do. A few dozen
+images say more with FP32's detections as the truth than with labels: every moved box counts, and chance counts less.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from edge.vision.detections import Detections
-from edge.vision.letterbox import Geometry
 from mien.console import SILENT, Progress
 from mien.errors import DataError
 from mien.release import OutputSpec
 from optimize.evaluate.coco import Truth, mean_average_precision
 from optimize.evaluate.compare import above, compare
 from optimize.evaluate.run import detect, engines_of
-from optimize.images import Framed
+from optimize.images import Judged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +26,8 @@ class Fidelity:
 
     map50_95: float
     """Of the graph's detections, with FP32's above the threshold of use as the truth; 1 for FP32 itself."""
+    labelled: float
+    """mAP50-95 of the graph's detections with the labels as the truth."""
     confidence_shift: float | None
     """Mean difference of the scores of detections that both show; ``None`` when they share none."""
     changed_images: int
@@ -44,36 +44,43 @@ def lost(map50_95: float, confidence_shift: float | None) -> float:
 
 
 class Witness:
-    """FP32's findings on a few frames, against which other graphs are held.
+    """FP32's findings on a few labelled images, against which other graphs are held.
 
     Args:
         model: the FP32 graph.
-        frames: ``uint8[n, height, width, 3]``, letterboxed.
+        images: in the model's input.
         outputs: the thresholds of use.
         class_count: of the model.
-        progress: told about each frame.
+        progress: told about each image.
     """
 
     def __init__(
         self,
         model: Path,
-        frames: npt.NDArray[np.uint8],
+        images: Sequence[Judged],
         outputs: OutputSpec,
         *,
         class_count: int,
         progress: Progress = SILENT,
     ) -> None:
-        geometry = Geometry.identity(frames.shape[2], frames.shape[1])
-        self._frames = [Framed(frame=frame, geometry=geometry) for frame in frames]
+        self._images = images
         self._outputs = outputs
         self._class_count = class_count
-        self._wanted = [above(one, outputs.score_threshold) for one in self._look(model, progress)]
+        everything = self._look(model, progress)
+        self._labels = [one.truth for one in images]
+        self._labelled = mean_average_precision(everything, self._labels, class_count).map50_95
+        self._wanted = [above(one, outputs.score_threshold) for one in everything]
         self._truths = [Truth(boxes=one.boxes, classes=one.classes) for one in self._wanted]
 
     @property
     def frames(self) -> int:
         """So many frames were looked at."""
-        return len(self._frames)
+        return len(self._images)
+
+    @property
+    def labelled(self) -> float:
+        """FP32's own mAP50-95 with the labels as the truth."""
+        return self._labelled
 
     @property
     def blind(self) -> bool:
@@ -105,10 +112,11 @@ class Witness:
         difference = compare(self._wanted, used)
         return Fidelity(
             map50_95=mean_average_precision(found, self._truths, self._class_count).map50_95,
+            labelled=mean_average_precision(found, self._labels, self._class_count).map50_95,
             confidence_shift=difference.confidence_shift,
             changed_images=difference.changed_images,
         )
 
     def _look(self, graph: Path, progress: Progress) -> list[Detections]:
         with engines_of(graph) as engines:
-            return detect(engines, self._frames, self._outputs, name=graph.name, progress=progress)
+            return detect(engines, self._images, self._outputs, name=graph.name, progress=progress)

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from html import escape
 from importlib.resources import files
 from string import Template
+from types import MappingProxyType
 
-from mien.release import Calibration
+from edge.vision.detections import Detections, matches
+from mien.release import Calibration, GateCheck
 from optimize.report import plots
 from optimize.report.facts import ReportFacts, target_words
+from optimize.report.html import signed, table
+from optimize.report.study import sensitivity
 
-_MOST_LAYERS = 15
+_POINTS = 100.0
+CHECKS: Mapping[str, tuple[str, str, float, int]] = MappingProxyType(
+    {
+        "map50_95_loss": ("mAP50-95 lost against FP32, points", "≤", _POINTS, 2),
+        "class_loss": ("mAP50-95 lost by the class that loses most, points", "≤", _POINTS, 2),
+        "confidence_shift": ("mean confidence moved, up or down", "≤", 1.0, 4),
+        "reference_agreement": ("share of FP32's reference detections that are shown again", "≥", 1.0, 3),
+        "map50": ("mAP50", "≥", 1.0, 3),
+    }
+)
+"""The gate's checks by name: in words, how the value relates to the limit, what both are multiplied by, and digits."""
 
 
 def report_page(facts: ReportFacts) -> str:
@@ -29,7 +43,7 @@ def report_page(facts: ReportFacts) -> str:
         confidences=plots.confidences(facts.scores),
         gate=_gate(facts),
         methods=_methods(facts),
-        sensitivity=_sensitivity(facts),
+        sensitivity=sensitivity(facts),
         worst=_worst(facts),
         provenance=_provenance(facts),
     )
@@ -41,7 +55,7 @@ def _variants(facts: ReportFacts) -> str:
             one.path,
             f"{one.accuracy.map50:.3f}",
             f"{one.accuracy.map50_95:.3f}",
-            _signed(one.accuracy.confidence_shift),
+            signed(one.accuracy.confidence_shift),
             str(one.accuracy.changed_images),
             f"{one.reference_agreement:.3f}",
             f"{one.size_bytes / 1e6:.2f} MB",
@@ -50,17 +64,20 @@ def _variants(facts: ReportFacts) -> str:
         for one in facts.measured
     ]
     head = ("file", "mAP50", "mAP50-95", "confidence shift", "changed images", "reference", "size", "latency")
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _gate(facts: ReportFacts) -> str:
-    rows = [
-        (check.variant, check.name, f"{check.value:.4f}", f"{check.limit:.4f}", "passed" if check.passed else "failed")
-        for check in facts.gate.checks
-    ]
+    rows = [_check(check) for check in facts.gate.checks]
     small = ", ".join(facts.gate.small_classes)
     told = f"<p>Too few labelled objects to be held against a limit of their own: {escape(small)}.</p>" if small else ""
-    return _table(("file", "check", "value", "limit", ""), rows) + told
+    return table(("file", "what is held against a limit", "measured", "allowed", ""), rows) + told
+
+
+def _check(check: GateCheck) -> tuple[str, ...]:
+    words, relation, unit, digits = CHECKS.get(check.name, (check.name, "limit", 1.0, 4))
+    measured, allowed = (f"{value * unit:.{digits}f}" for value in (check.value, check.limit))
+    return check.variant, words, measured, f"{relation} {allowed}", "passed" if check.passed else "failed"
 
 
 def _methods(facts: ReportFacts) -> str:
@@ -73,40 +90,38 @@ def _methods(facts: ReportFacts) -> str:
         (
             f"{one.method} ({one.quantizer})",
             f"{one.map50_95:.4f}",
-            _signed(one.confidence_shift),
+            signed(one.confidence_shift),
             f"{one.changed_images} of {one.images}",
             "taken" if one.method == used.method else "",
         )
         for one in used.compared
     ]
     told = f"<p>Compared on {used.compared_on}; FP32's detections are the truth.</p>"
-    return told + _table(
+    return told + table(
         ("method", "mAP50-95 against FP32's detections", "confidence shift", "changed images", ""), rows
     )
-
-
-def _sensitivity(facts: ReportFacts) -> str:
-    if facts.study is None:
-        return "<p>Not measured: it is when --sensitivity asks for it, or when the gate refuses INT8 as it is.</p>"
-    kept = len(facts.calibration.float_layers) if facts.calibration else 0
-    rows = [
-        (one.layer, f"{1 - one.map50_95:.4f}", _signed(one.confidence_shift), "float" if place < kept else "INT8")
-        for place, one in enumerate(facts.study.layers[:_MOST_LAYERS])
-    ]
-    head = ("layer, quantised alone", "mAP50-95 lost", "confidence shift", "in the bundle")
-    return f"<figure>{plots.sensitivity(facts.study, kept)}</figure><div class=scroll>{_table(head, rows)}</div>"
 
 
 def _worst(facts: ReportFacts) -> str:
     reference = facts.measured[0].path
     cells = [
-        f'<figure><img alt="" src="{plots.picture(shown, reference, path)}"><figcaption>{escape(shown.title)}<br>'
-        f"{escape(path)}</figcaption></figure>"
+        f'<figure><img alt="{escape(told)}" src="{plots.picture(shown, reference, path)}"><figcaption>'
+        f"<b>{escape(shown.title)}</b>, {escape(path)}<br>{escape(told)}</figcaption></figure>"
         for shown in facts.worst
         for path in shown.found
         if path != reference
+        for told in [_difference(shown.found[reference], shown.found[path])]
     ]
     return "".join(cells) or "<p>No image's findings changed.</p>"
+
+
+def _difference(wanted: Detections, given: Detections) -> str:
+    """What two graphs see differently in one image."""
+    shared = len(matches(wanted, given))
+    lost, new = len(wanted) - shared, len(given) - shared
+    if not lost and not new:
+        return f"the same {shared} as FP32"
+    return f"FP32 finds {len(wanted)}, this {len(given)}: {shared} alike, {lost} lost, {new} new"
 
 
 def _provenance(facts: ReportFacts) -> str:
@@ -142,18 +157,3 @@ def _float_layers(calibration: Calibration | None) -> str:
 
 def _counts(facts: ReportFacts) -> str:
     return ", ".join(f"{name} {count}" for name, count in facts.objects.items())
-
-
-def _signed(value: float | None) -> str:
-    return "—" if value is None else f"{value:+.4f}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _cell(text: str) -> str:
-    kind = {"passed": ' class="good"', "failed": ' class="bad"'}.get(text, "")
-    return f"<td{kind}>{escape(text)}</td>"

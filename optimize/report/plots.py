@@ -80,20 +80,25 @@ def confidences(scores: Mapping[str, npt.NDArray[np.float32]]) -> str:
     return _svg(figure)
 
 
-def sensitivity(study: Study, kept: int) -> str:
-    """Precision and size over the number of layers that stay in floating point; ``kept`` of them do in the bundle."""
-    figure, axes = _figure(6.4, 3.2)
+def sensitivity(study: Study, packed: int | None = None) -> str:
+    """Precision and size over the number of layers in floating point; ``packed`` of them where it is of a bundle."""
+    figure, axes = _figure(6.4, 3.4)
     counts = [point.float_layers for point in study.curve]
-    axes.plot(counts, [point.map50_95 for point in study.curve], marker="o", color=_COLOURS[0])
-    axes.axvline(kept, color=_COLOURS[4], linestyle=":", label=f"in the bundle: {kept}")
+    quantised, size = _COLOURS[0], _COLOURS[3]
+    axes.plot(counts, [point.map50_95 for point in study.curve], marker="o", color=quantised, label="mAP50-95")
+    axes.axhline(study.map50_95, color=quantised, linestyle="--", linewidth=1, label="mAP50-95 of FP32")
+    if packed is not None:
+        axes.axvline(packed, color=_COLOURS[4], linestyle=":", label=f"in this bundle: {packed}")
     axes.set_xlabel("layers in floating point, the most sensitive first")
-    axes.set_ylabel("mAP50-95 against FP32's detections", color=_COLOURS[0])
+    axes.set_ylabel("mAP50-95 against the labels", color=quantised)
     sizes = axes.twinx()
-    sizes.plot(counts, [point.size_bytes / 1e6 for point in study.curve], marker="s", color=_COLOURS[3], alpha=0.7)
-    sizes.set_ylabel("size, MB", color=_COLOURS[3])
+    sizes.plot(
+        counts, [point.size_bytes / 1e6 for point in study.curve], marker="s", color=size, alpha=0.7, label="size"
+    )
+    sizes.set_ylabel("size, MB", color=size)
     sizes.set_ylim(bottom=0)
     sizes.spines[["top"]].set_visible(False)
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    figure.legend(fontsize=8, ncols=4, frameon=False, loc="outside upper center")
     return _svg(figure)
 
 

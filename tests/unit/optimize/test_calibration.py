@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mien.dataset import read_dataset
 from mien.errors import DataError
 from mien.files import sha256_of
-from optimize.calibration.images import calibration_set, hash_of_samples
+from optimize.calibration.images import calibration_set, evenly, hash_of_samples
 from optimize.calibration.select import Candidate, choose
 from optimize.graph.export import GraphSpec
 
@@ -89,16 +89,36 @@ def test_list_and_hash_belong_together(write_data):
     assert sha256_of(tmp_file(dataset, chosen.samples[3].name)) == chosen.samples[3].sha256
 
 
-def test_frames_to_compare_on_are_others(write_data):
-    """No frame that a scale is found with is held out, and too few are not held out at all."""
+def test_images_to_compare_on_are_others(write_data):
+    """No frame that a scale is found with is held out, each has its labels, and too few are not held out at all."""
     dataset = write_data(48, noise)
     chosen = calibration_set(dataset, SPEC, count=32, seed=0, held_out=64)
-    assert len(chosen.held_out) == 16
+    assert chosen.held_out
+    assert len(chosen.compared) == 16
+    assert all(len(one.truth.classes) == 1 for one in chosen.compared)
     seen = {frame.tobytes() for frame in chosen.frames}
-    assert not seen & {frame.tobytes() for frame in chosen.unseen}
+    assert not seen & {one.frame.tobytes() for one in chosen.compared}
     alone = calibration_set(dataset, SPEC, count=44, seed=0, held_out=64)
-    assert len(alone.held_out) == 0
-    assert alone.unseen is alone.frames
+    assert not alone.held_out
+    assert [one.frame.tobytes() for one in alone.compared] == [frame.tobytes() for frame in alone.frames]
+    assert calibration_set(dataset, SPEC, count=32, seed=0).compared == ()
+
+
+def test_a_faulty_label_of_an_image_to_compare_on_is_named(write_data):
+    """What is not a label is no truth to compare with."""
+    dataset = write_data(48, noise)
+    for sample in dataset.split("train"):
+        sample.label.write_text("0 0.5 0.5 0.2\n")
+    with pytest.raises(DataError, match="no labels"):
+        calibration_set(dataset, SPEC, count=32, seed=0, held_out=64)
+
+
+@given(st.integers(0, 40), st.integers(1, 40))
+def test_a_few_are_taken_at_even_steps(images, count):
+    """As many as wanted or as there are, each once, in their order."""
+    taken = evenly(list(range(images)), count)
+    assert len(taken) == min(count, images)
+    assert list(taken) == sorted(set(taken))
 
 
 @pytest.mark.parametrize(("images", "asked"), [(31, 128), (40, 31)])
