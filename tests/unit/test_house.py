@@ -18,6 +18,7 @@ PURE = [
     *("mien/lifecycle.py", "mien/release.py", "mien/topics.py", "mien/messages.py", "mien/demo/summary.py"),
     *(f"edge/doctor/verdicts/{name}.py" for name in ("stack", "board", "place", "reach")),
     *("edge/liveness.py", "edge/doctor/finding.py", "edge/doctor/seen.py"),
+    *("edge/camera/stamps.py", "edge/camera/v4l2/formats.py", "edge/camera/gstreamer/pipelines.py"),
     *("edge/update/probe.py", "edge/telemetry/window.py", "edge/vision/nms.py", "edge/vision/detections.py"),
     *(f"edge/engine/tensorrt/{name}.py" for name in ("capabilities", "workspace", "inspector")),
     *(f"edge/faces/{name}.py" for name in ("association", "events", "interface", "motion", "smoothing", "tracker")),
