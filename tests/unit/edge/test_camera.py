@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +23,7 @@ from edge.camera.options import CameraOptions, check_fit, check_shape
 from edge.camera.pool import FramePool
 from edge.camera.rtsp import cleaned, open_rtsp, without_password
 from edge.camera.synthetic import SyntheticCamera
+from edge.config import CameraSettings
 from mien.errors import ConfigError, UnsupportedError
 
 
@@ -303,3 +306,20 @@ def test_no_two_frames_that_are_held_share_memory(steps: list[tuple[tuple[int, i
         for _ in range(min(let_go, len(held) - 1)):
             held.pop(0)
         assert all(np.all(view == kept) for kept, view in held)
+
+
+def test_every_option_can_be_set_in_the_settings_file_and_stands_in_the_default_one() -> None:
+    """What the settings hold beyond the options is the camera's name and source."""
+    names = {field.name for field in fields(CameraOptions)}
+    assert set(CameraSettings.model_fields) == names | {"name", "source"}
+    default = yaml.safe_load((Path(__file__).parents[3] / "configs" / "edge" / "default.yaml").read_text())
+    assert set(default["camera"]) == set(CameraSettings.model_fields)
+
+
+def test_settings_become_options() -> None:
+    """Value by value; half a size is a fault of the file."""
+    options = CameraSettings(width=640, height=480, pixel_format="YUYV", read_timeout_s=2, give_up_after_s=60).options()
+    assert (options.size, options.pixel_format, options.read_timeout_s) == ((640, 480), "YUYV", 2)
+    assert (options.wait_for_first, options.impatient().wait_for_first) == (True, False)
+    with pytest.raises(ValueError, match="needs both numbers"):
+        CameraSettings(width=640)
