@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.camera.gstreamer.pipelines import csi_plan, decodes_well, v4l2_plan
+from edge.camera.gstreamer.pipelines import PACKAGES, csi_plan, decodes_well, v4l2_plan
 from edge.camera.options import CameraOptions
 from edge.doctor.finding import Finding, ok, skipped, warning, wrong
 from edge.doctor.seen import BrokerSeen, CameraSeen, GStreamerSeen
@@ -36,8 +36,14 @@ def gstreamer(seen: GStreamerSeen, source: str, options: CameraOptions, *, jetso
             else v4l2_plan(seen.elements, "MJPG", options)
         )
     except UnsupportedError as error:
-        return wrong("gstreamer", error.found, wanted="every element", remedy=f"sudo apt {error.remedy}")
+        return wrong("gstreamer", error.found, wanted="every element", remedy=_install(error.found))
     return ok("gstreamer", "NVIDIA's elements read it" if plan.hardware else "software elements read it")
+
+
+def _install(missing: str) -> str:
+    """The command for the elements that a sentence names."""
+    packages = dict.fromkeys(PACKAGES[name].partition(",")[0] for name in missing.split() if name in PACKAGES)
+    return f"sudo apt install {' '.join(packages)}"
 
 
 def _network_elements(seen: GStreamerSeen, options: CameraOptions, *, jetson: bool) -> Finding:

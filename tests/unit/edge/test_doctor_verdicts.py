@@ -341,6 +341,12 @@ def test_gstreamer(elements: frozenset[str], error: str, source: str, jetson: bo
     assert bool(finding.remedy) == (state in {"warning", "wrong"})
 
 
+def test_missing_elements_become_one_command() -> None:
+    """Each package once, and nothing that a shell would not take."""
+    finding = reach.gstreamer(GStreamerSeen(elements=frozenset()), "csi://0", CameraOptions(), jetson=True)
+    assert finding.remedy == "sudo apt install nvidia-l4t-gstreamer gstreamer1.0-plugins-base"
+
+
 def test_camera() -> None:
     """A picture, none, and a camera that the running agent has."""
     assert reach.camera("camera", CameraSeen(name="/dev/video0", width=640, height=480)).state == "ok"
