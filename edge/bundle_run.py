@@ -21,8 +21,9 @@ from edge.api.local import ServedRun
 from edge.camera.chooser import open_camera
 from edge.camera.interface import Camera
 from edge.camera.options import CameraOptions
-from edge.config import ApiSettings, PrivacySettings
+from edge.config import ApiSettings, FacesSettings, PrivacySettings
 from edge.engine.chooser import builder_for, is_whole, open_engine
+from edge.faces.tracker import FaceTracker
 from edge.facts import read_facts
 from edge.pipeline.meter import FrameMeter, FrameTally
 from edge.pipeline.model import LoadedModel, Result, Source
@@ -177,7 +178,7 @@ def _followed(
         sinks.append(DetectionLines(run.detections))
     if run.preview is not None:
         sinks.append(PreviewVideo(run.preview, fps=run.max_fps or _PREVIEW_FPS))
-    source = Source(name="camera", camera=camera, max_fps=run.max_fps)
+    source = _source_of(camera, run.max_fps)
     pipeline = Pipeline([source], sinks=sinks, wanted_frames=run.frames)
     power.start()
     pipeline.replace_model(model)
@@ -205,6 +206,16 @@ def _followed(
     tally = meter.take()
     _raise_fault(pipeline)
     return _summary(camera.name, model, power, tally, dropped=pipeline.take_dropped())
+
+
+def _source_of(camera: Camera, max_fps: float | None) -> Source:
+    """The camera with a tracker; a film that is not played but read has its own time, and pictures have none."""
+    if camera.live:
+        return Source(name="camera", camera=camera, max_fps=max_fps, tracker=FaceTracker(FacesSettings()))
+    fps = getattr(camera, "fps", None)
+    if fps is None:
+        return Source(name="camera", camera=camera)
+    return Source(name="camera", camera=camera, tracker=FaceTracker(FacesSettings()), frame_s=1 / fps)
 
 
 def _raise_fault(pipeline: Pipeline) -> None:
@@ -309,9 +320,9 @@ class PreviewVideo:
 
 
 def drawn(result: Result) -> npt.NDArray[np.uint8]:
-    """The frame with its detections drawn: ``uint8[H, W, 3]``, a copy."""
+    """The frame with its faces drawn, expressions smoothed where they are followed: ``uint8[H, W, 3]``, a copy."""
     image: npt.NDArray[np.uint8] = result.frame.image.copy()
-    found = result.detections
+    found = result.faces.smoothed(result.detections) if result.faces else result.detections
     for box, score, index in zip(found.boxes, found.scores, found.classes, strict=True):
         hue = int(index) * 180 // max(len(result.model.labels), 1)
         colour = cv2.cvtColor(np.array([[[hue, 200, 255]]], np.uint8), cv2.COLOR_HSV2BGR)[0, 0].tolist()

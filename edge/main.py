@@ -19,6 +19,7 @@ from edge.camera.chooser import open_camera
 from edge.camera.interface import CameraError
 from edge.config import CameraSettings, EdgeSettings, TelemetrySettings
 from edge.engine_care import EngineCare
+from edge.faces.teller import FaceTeller
 from edge.faces.tracker import FaceTracker
 from edge.facts import read_facts
 from edge.identity.store import Identity, IdentityStore
@@ -140,6 +141,8 @@ class EdgeDevice:
         undo.callback(self._power.close)
         meter, look, preview = FrameMeter(), FrameMeter(), preview_for(settings.api, settings.privacy)
         sinks: list[Sink] = [meter, look] if preview is None else [meter, look, preview]
+        if settings.faces.events:
+            sinks.append(FaceTeller(settings.faces, tell=outbox.event))
         self._pipeline, self._sources = _pipeline_of(settings, sinks)
         undo.callback(self._end_model)
         undo.callback(self._pipeline.stop)
@@ -214,8 +217,7 @@ class EdgeDevice:
         )
 
     def _limits_shown(self) -> LimitsStatus:
-        step = self._limits.step
-        return LimitsStatus(step=str(step))
+        return LimitsStatus(step=self._limits.level, detail=str(self._limits.step))
 
     def set_rate(self, factor: float) -> None:
         """Take this share of the cameras' frames; see :class:`edge.limits.interface.Actuator`."""

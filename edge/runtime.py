@@ -9,7 +9,8 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from edge.power.energy import mean_power_w
 from edge.power.sampler import PowerSampler
 from edge.telemetry.recorder import Recorder
 from edge.update.interface import UpdateCancelled, UpdateFault
-from edge.update.probe import LiveFigures
+from edge.update.probe import LiveFigures, ReferenceLook, judge
 from edge.update.slots import Installed, SlotRecord
 from edge.vision.decode import decode
 from edge.vision.detections import agreement
@@ -130,15 +131,54 @@ class DeviceRuntime:
         Raises:
             UpdateFault: it cannot be opened, or the old one does not finish; nothing runs then.
         """
-        if not self._exchange.acquire(blocking=False):
-            return False
-        try:
-            if self._running is not None:
+        with self._between_updates() as mine:
+            if mine and self._running is not None:
+                lighter = installed.lighter()
+                again = lighter if lighter is not None and lighter.record == self._running else installed
                 self._take_up(None)
-                self._take_up(installed)
+                self._take_up(again)
+            return mine
+
+    def use_lighter(self, installed: Installed, wanted: bool) -> bool:
+        """Run the release's lighter variant, or its own again.
+
+        A lighter engine must first show the release's reference detections, as any engine does before it runs.
+
+        Returns:
+            Whether that variant runs now; not while an update exchanges the engine, nor where there is none.
+
+        Raises:
+            UpdateFault: it cannot be opened or does not see what it should; what ran before still runs.
+            BundleError: its file was changed.
+        """
+        with self._between_updates() as mine:
+            variant = installed.lighter() if wanted else installed
+            if not mine or variant is None:
+                return False
+            if wanted:
+                variant.verify()
+                self._check_agreement(variant)
+            self._take_up(variant)
             return True
+
+    @contextmanager
+    def _between_updates(self) -> Iterator[bool]:
+        mine = self._exchange.acquire(blocking=False)
+        try:
+            yield mine
         finally:
-            self._exchange.release()
+            if mine:
+                self._exchange.release()
+
+    def _check_agreement(self, installed: Installed) -> None:
+        agreement = self.reference_agreement(installed)
+        if agreement is None:
+            return
+        recorded = installed.variant().reference_agreement
+        look = ReferenceLook(agreement=agreement, recorded=1.0 if recorded is None else recorded)
+        result = judge(ProbePolicy(), look, None, None)
+        if not result.passed:
+            raise UpdateFault("probe_failed", "the lighter variant is not what was packed", found=str(result.reasons))
 
     def _take_up(self, installed: Installed | None) -> None:
         record = installed.record if installed else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -20,8 +21,11 @@ _log = logging.getLogger(__name__)
 class Keeper(Protocol):
     """Keeps the device within its limits."""
 
-    def look(self, now_s: float) -> None:
+    def look(self, now_s: float) -> object:
         """Look at the board's health and turn what must be turned."""
+
+    def model_changed(self) -> None:
+        """Another release runs: bring it to the step that the device stands on."""
 
 
 class DeviceWatch:
@@ -32,7 +36,8 @@ class DeviceWatch:
         sources: its cameras.
         engine: decides about the engine.
         reopen: opens the engine anew; false when it may not be done now.
-        keeper: of the limits; ``None`` where there are none.
+        keeper: of the limits; it does not look while an update compares the releases.
+        is_updating: whether one does.
         tell: takes an event: kind, severity, message.
         clock: monotonic seconds.
     """
@@ -44,7 +49,8 @@ class DeviceWatch:
         *,
         engine: EngineCare,
         reopen: Callable[[], bool],
-        keeper: Keeper | None,
+        keeper: Keeper,
+        is_updating: Callable[[], bool],
         tell: Callable[[str, str, str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -53,6 +59,8 @@ class DeviceWatch:
         self._engine = engine
         self._reopen = reopen
         self._keeper = keeper
+        self._is_updating = is_updating
+        self._changed = threading.Event()
         self._tell = tell
         self._clock = clock
         self._cameras = CameraCare(clock())
@@ -65,8 +73,15 @@ class DeviceWatch:
         self._say(care.alerts)
         if care.reopen:
             self._open_anew()
-        if self._keeper is not None:
+        if not self._is_updating():
+            if self._changed.is_set():
+                self._changed.clear()
+                self._keeper.model_changed()
             self._keeper.look(now_s)
+
+    def model_changed(self) -> None:
+        """Another release was taken up; from any thread."""
+        self._changed.set()
 
     def _open_anew(self) -> None:
         try:

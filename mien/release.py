@@ -306,6 +306,8 @@ class VariantPolicy:
 
     precisions: tuple[Precision, ...] = ("int8", "fp16", "fp32")
     allow_build: bool = True
+    lighter: bool = False
+    """Bring a lighter variant as well, for times when the device must do less; it costs room and a build."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,6 +356,35 @@ def choose_variant(manifest: Manifest, facts: DeviceFacts, policy: VariantPolicy
             f"{variant.path}: {'; '.join(_differences(variant, facts, policy))}" for variant in manifest.variants
         )
     )
+
+
+_LIGHTER: dict[Runtime, tuple[Precision, ...]] = {
+    "tensorrt": ("int8", "fp16", "fp32"),
+    "onnxruntime": ("int8", "fp32"),  # a CPU turns FP16 into FP32 and gains nothing
+}
+"""Precisions by what a frame costs, lightest first."""
+
+
+def choose_lighter(
+    manifest: Manifest, facts: DeviceFacts, policy: VariantPolicy, chosen: LoadEngine | BuildEngine
+) -> LoadEngine | BuildEngine | None:
+    """The lightest variant that the site takes, on the chosen one's runtime, if it is lighter than that one.
+
+    Args:
+        manifest: the release.
+        facts: of the device.
+        policy: what the site takes; with ``lighter`` false it takes no second variant.
+        chosen: what the device runs.
+    """
+    order = _LIGHTER[chosen.runtime]
+    if not policy.lighter or chosen.variant.precision not in order:
+        return None
+    for precision in order[: order.index(chosen.variant.precision)]:
+        if precision in policy.precisions:
+            found = _first_fitting(manifest.variants, chosen.runtime, precision, facts=facts, policy=policy)
+            if found is not None:
+                return found
+    return None
 
 
 def _first_fitting(

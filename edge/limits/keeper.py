@@ -43,6 +43,11 @@ class LimitsKeeper:
         """How much the device does now."""
         return ladder(self._settings, lighter_at_hand=True)[self._state.level]
 
+    @property
+    def level(self) -> int:
+        """How many steps the device stands below everything."""
+        return self._state.level
+
     def look(self, now_s: float) -> Action | None:
         """Look once, about every second; takes as long as opening a variant when that is the step to take.
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from edge.camera.interface import Camera, Frame
 from edge.engine.interface import Engine
-from edge.faces.interface import Faces
+from edge.faces.interface import EndedFace, Faces
 from edge.vision.detections import Detections
 from mien.release import InputSpec, Manifest, OutputSpec, Precision, ReleaseRef, Runtime
 
@@ -65,6 +65,9 @@ class Tracker(Protocol):
     def update(self, detections: Detections, at_s: float) -> Faces:
         """Take in a frame's detections, captured at ``at_s`` (monotonic)."""
 
+    def restart(self) -> tuple[EndedFace, ...]:
+        """Forget all faces, because classes mean something else from now on; those that had a number."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Source:
@@ -75,6 +78,8 @@ class Source:
     max_fps: float | None = None
     """A live camera's frames beyond this rate are let go."""
     tracker: Tracker | None = None
+    frame_s: float | None = None
+    """Seconds from frame to frame of a film that is read as fast as can be; ``None``: the clock's time counts."""
 
 
 class Sink(Protocol):

@@ -13,12 +13,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from edge.engine.interface import RawOutput
+from edge.faces.interface import EndedFace, Faces
 from edge.pipeline.batching import LATENCY_FIRST, Batching
 from edge.pipeline.intake import Intake, Taken
 from edge.pipeline.model import LoadedModel, Result, Sink, Source
@@ -26,6 +28,7 @@ from edge.pipeline.pacing import FrameRate
 from edge.pipeline.seat import Job, Passenger, Seat
 from edge.pipeline.slots import BoundedQueue, EndOfStream
 from edge.vision.decode import decode
+from edge.vision.detections import Detections
 from mien.errors import InternalError, MienError, UnavailableError
 
 _log = logging.getLogger(__name__)
@@ -62,6 +65,7 @@ class Pipeline:
         self._outputs: BoundedQueue[Job] = BoundedQueue(2)
         self._seats = threading.Condition()
         self._seat: Seat | None = None
+        self._labels: dict[int, tuple[str, ...]] = {}
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -93,9 +97,7 @@ class Pipeline:
     def cameras_away(self) -> tuple[str, ...]:
         """Names of the cameras that are lost and being opened again, or gone for good."""
         return tuple(
-            source.name
-            for source in self._sources
-            if source.name in self.camera_errors or source.camera.is_away
+            source.name for source in self._sources if source.name in self.camera_errors or source.camera.is_away
         )
 
     @property
@@ -299,7 +301,7 @@ class Pipeline:
         started_s = time.monotonic()
         source, model, frame = self._sources[passenger.lane], job.seat.model, passenger.frame
         detections = decode(raw, model.outputs, passenger.geometry, index=place)
-        faces = source.tracker.update(detections, frame.captured_at_s) if source.tracker else None
+        faces = self._tracked(source, passenger, model.labels, detections)
         ended_s = time.monotonic()
         result = Result(
             source=source.name,
@@ -319,6 +321,20 @@ class Pipeline:
         for sink in self._sinks:
             sink.accept(result)
         self.finished_frames += 1
+
+    def _tracked(
+        self, source: Source, passenger: Passenger, labels: tuple[str, ...], detections: Detections
+    ) -> Faces | None:
+        tracker, frame = source.tracker, passenger.frame
+        if tracker is None:
+            return None
+        ended: tuple[EndedFace, ...] = ()
+        if self._labels.setdefault(passenger.lane, labels) != labels:
+            self._labels[passenger.lane] = labels
+            ended = tracker.restart()
+        at_s = frame.captured_at_s if source.frame_s is None else frame.sequence * source.frame_s
+        faces = tracker.update(detections, at_s)
+        return replace(faces, ended=ended + faces.ended) if ended else faces
 
     def _free_seat(self) -> Seat:
         """Wait for a model with a free buffer. Call with or without the condition held."""

@@ -25,6 +25,7 @@ from mien.release import (
     Refusal,
     Variant,
     VariantPolicy,
+    choose_lighter,
     choose_variant,
     parse_manifest,
 )
@@ -40,6 +41,7 @@ class _Plan:
     manifest: Manifest
     manifest_sha256: str
     choice: LoadEngine | BuildEngine
+    lighter: LoadEngine | BuildEngine | None
     entries: tuple[Variant | FileEntry, ...]
 
 
@@ -84,25 +86,30 @@ class Installer:
         write_bytes(folder / MANIFEST, plan.content)
         deployment.move(UpdateEvent.VERIFIED)
         deployment.check_time()
-        variant, built = plan.choice.variant, isinstance(plan.choice, BuildEngine)
+        record = self._engine_of(plan, plan.choice, folder)
+        if plan.lighter is not None:
+            deployment.check_time()
+            record = record.model_copy(update={"lighter": self._engine_of(plan, plan.lighter, folder)})
+        deployment.check_time()
+        deployment.note(built=record.built)
+        return self._slots.fill(slot, record)
+
+    def _engine_of(self, plan: _Plan, choice: LoadEngine | BuildEngine, folder: Path) -> SlotRecord:
+        """The variant's engine, built here when it is a portable model."""
+        variant, built = choice.variant, isinstance(choice, BuildEngine)
         engine = folder / variant.path
         if built:
-            engine = self._device.build(folder / variant.path, folder / "engine", plan.choice.runtime)
-        deployment.check_time()
-        deployment.note(built=built)
-        return self._slots.fill(
-            slot,
-            SlotRecord(
-                release=plan.manifest.ref,
-                manifest_sha256=plan.manifest_sha256,
-                variant=variant.path,
-                precision=variant.precision,
-                runtime=plan.choice.runtime,
-                engine=engine.relative_to(folder).as_posix(),
-                engine_sha256=sha256_of(engine),
-                built=built,
-                hardware_class=self._device.facts().hardware_class(),
-            ),
+            engine = self._device.build(folder / variant.path, folder / "engine", choice.runtime)
+        return SlotRecord(
+            release=plan.manifest.ref,
+            manifest_sha256=plan.manifest_sha256,
+            variant=variant.path,
+            precision=variant.precision,
+            runtime=choice.runtime,
+            engine=engine.relative_to(folder).as_posix(),
+            engine_sha256=sha256_of(engine),
+            built=built,
+            hardware_class=self._device.facts().hardware_class(),
         )
 
     def _planned(self, deployment: Deployment) -> _Plan:
@@ -125,22 +132,27 @@ class Installer:
                 found=" | ".join(choice.reasons),
                 remedy="pack a variant for this device: mien optimize run",
             )
-        beside = {REFERENCE, f"{choice.variant.path}.json"}  # a TensorRT engine is loaded with its record or not at all
-        wanted: list[Variant | FileEntry] = [choice.variant, *(file for file in manifest.files if file.path in beside)]
+        lighter = choose_lighter(manifest, self._device.facts(), self._policy, choice)
+        choices = [choice] if lighter is None else [choice, lighter]
+        # a TensorRT engine is loaded with its record or not at all
+        beside = {REFERENCE, *(f"{one.variant.path}.json" for one in choices)}
+        files = (file for file in manifest.files if file.path in beside)
+        wanted: list[Variant | FileEntry] = [*(one.variant for one in choices), *files]
         for entry in wanted:
             _check_signed(entry, self._source.describe(desired.release, entry.path))
-        self._check_room(choice, wanted)
+        self._check_room(choices, wanted)
         return _Plan(
             content=content,
             manifest=manifest,
             manifest_sha256=signed_sha256,
             choice=choice,
+            lighter=lighter,
             entries=tuple(wanted),
         )
 
-    def _check_room(self, choice: LoadEngine | BuildEngine, wanted: list[Variant | FileEntry]) -> None:
+    def _check_room(self, choices: list[LoadEngine | BuildEngine], wanted: list[Variant | FileEntry]) -> None:
         download = 2 * sum(entry.size_bytes for entry in wanted)
-        engine = _ENGINE_ROOM * choice.variant.size_bytes if isinstance(choice, BuildEngine) else 0
+        engine = _ENGINE_ROOM * sum(one.variant.size_bytes for one in choices if isinstance(one, BuildEngine))
         needed, free = download + engine + _SPARE_BYTES, self._device.free_bytes()
         if free < needed:
             raise UpdateFault(

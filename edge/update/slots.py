@@ -40,6 +40,8 @@ class SlotRecord(BaseModel):
     """Whether the engine was built here, from the portable model."""
     hardware_class: str
     """What the engine was made for; after an upgrade of the runtime it must be built again."""
+    lighter: SlotRecord | None = None
+    """A lighter variant of the same release that stands beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,11 @@ class Installed:
             if variant.path == self.record.variant:
                 return variant
         raise BundleError(f"slot {self.slot} runs '{self.record.variant}', which its manifest does not list")
+
+    def lighter(self) -> Installed | None:
+        """The release's lighter variant, when one stands in the slot."""
+        beside = self.record.lighter
+        return Installed(slot=self.slot, folder=self.folder, record=beside) if beside else None
 
     def verify(self) -> None:
         """Hold the engine's and the manifest's bytes against what was recorded when they were installed.

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from edge.engine.chooser import is_whole
 from edge.update.deployment import Deployment
@@ -17,7 +18,7 @@ from edge.update.installer import Installer
 from edge.update.interface import REFUSED_CODES, Device, ReleaseSource, Reporter, UpdateCancelled, UpdateFault
 from edge.update.journal import Journal, NextStep, UpdateRecord, next_step
 from edge.update.probe import LiveFigures, ReferenceLook, judge
-from edge.update.slots import Installed, SlotStore
+from edge.update.slots import Installed, SlotRecord, SlotStore
 from mien.errors import BundleError, MienError
 from mien.files import sha256_of
 from mien.lifecycle import TERMINAL, UpdateEvent, UpdateState, advance
@@ -304,15 +305,20 @@ class Updater:
         if fits or not record.built:
             return installed
         _log.info("the engine of %s is not of this runtime, or has no record; building it again", installed.release)
-        engine = self._device.build(installed.folder / record.variant, installed.folder / "engine", record.runtime)
-        renewed = record.model_copy(
+        renewed = self._renewed(installed.folder, record)
+        if record.lighter is not None and record.lighter.built:
+            renewed = renewed.model_copy(update={"lighter": self._renewed(installed.folder, record.lighter)})
+        return self._slots.fill(installed.slot, renewed)
+
+    def _renewed(self, folder: Path, record: SlotRecord) -> SlotRecord:
+        engine = self._device.build(folder / record.variant, folder / "engine", record.runtime)
+        return record.model_copy(
             update={
-                "engine": engine.relative_to(installed.folder).as_posix(),
+                "engine": engine.relative_to(folder).as_posix(),
                 "engine_sha256": sha256_of(engine),
-                "hardware_class": hardware_class,
+                "hardware_class": self._device.facts().hardware_class(),
             }
         )
-        return self._slots.fill(installed.slot, renewed)
 
     def _fall_back(self, broken: Installed) -> None:
         fallback = self._slots.switch_back(broken.slot)

@@ -21,6 +21,7 @@ from mien.release import (
     InputSpec,
     Manifest,
     OutputSpec,
+    Precision,
     Provenance,
     ReleaseRef,
     Requires,
@@ -42,29 +43,38 @@ class FakeSource:
     fetched: list[str] = field(default_factory=list)
     forgotten: int = 0
 
-    def add(self, version: str, *, runtimes: tuple[Runtime, ...] = ("onnxruntime",), salt: str = "") -> str:
-        """Make a release; its manifest's SHA-256."""
+    def add(
+        self,
+        version: str,
+        *,
+        runtimes: tuple[Runtime, ...] = ("onnxruntime",),
+        salt: str = "",
+        precisions: tuple[Precision, ...] = ("fp32",),
+    ) -> str:
+        """Make a release with a model of each precision; its manifest's SHA-256."""
         folder = self.folder / version
         folder.mkdir(parents=True)
-        for name in ("model.onnx", REFERENCE):
+        models = {precision: "model.onnx" if precision == "fp32" else f"{precision}.onnx" for precision in precisions}
+        for name in (*models.values(), REFERENCE):
             (folder / name).write_bytes(f"{name} of {version} {salt}".encode())
-        model, reference = folder / "model.onnx", folder / REFERENCE
+        reference = folder / REFERENCE
         manifest = Manifest(
             name="faces",
             version=version,
             labels=("happy", "sad"),
             input=InputSpec(width=64, height=64),
             outputs=OutputSpec(top_k=10),
-            variants=(
+            variants=tuple(
                 Variant(
-                    precision="fp32",
+                    precision=precision,
                     format="onnx",
-                    path="model.onnx",
-                    sha256=sha256_of(model),
-                    size_bytes=model.stat().st_size,
+                    path=name,
+                    sha256=sha256_of(folder / name),
+                    size_bytes=(folder / name).stat().st_size,
                     requires=Requires(runtimes=runtimes),
                     reference_agreement=0.98,
-                ),
+                )
+                for precision, name in models.items()
             ),
             files=(FileEntry(path=REFERENCE, sha256=sha256_of(reference), size_bytes=reference.stat().st_size),),
             provenance=Provenance(created_at="2026-01-01T00:00:00Z"),
@@ -140,7 +150,7 @@ class FakeDevice:
         if any(version in text for version in self.unbuildable):
             raise UpdateFault("build_failed", "the model cannot be built")
         folder.mkdir(parents=True, exist_ok=True)
-        engine = folder / "engine.bin"
+        engine = folder / f"{model.stem}.bin"
         engine.write_text(f"engine of {text} for {self.machine.hardware_class()}")
         return engine
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.camera.interface import CameraError
+from edge.faces.interface import EndedFace, Faces
 from edge.pipeline.batching import Batching
 from edge.pipeline.meter import FrameMeter
 from edge.pipeline.model import Result, Source
 from edge.pipeline.pacing import FrameRate
 from edge.pipeline.pipeline import Pipeline, mean_luma
 from edge.pipeline.slots import BoundedQueue, EndOfStream, LatestSlot
+from edge.vision.detections import Detections
 from mien.errors import UnavailableError
 from tests.fakes.fake_camera import FakeCamera
 from tests.fakes.fake_engine import FakeEngine, OverlappingFake, fake_model
@@ -392,6 +395,63 @@ def test_others_may_use_the_engine_between_two_frames(make: Make) -> None:
     assert answers == [1]
     with pytest.raises(UnavailableError, match="no model runs"):
         pipeline.infer_aside(np.zeros((1, 32, 32, 3), np.uint8))
+
+
+class CountingTracker:
+    """A tracker that notes the times it was given, and forgets when it is told to."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.restarts = 0
+
+    def update(self, detections: Detections, at_s: float) -> Faces:
+        self.times.append(at_s)
+        count = len(detections)
+        return Faces(
+            at_s=at_s,
+            numbers=np.ones(count, np.int64),
+            classes=detections.classes,
+            scores=detections.scores,
+            doubles=np.zeros(count, np.bool_),
+        )
+
+    def restart(self) -> tuple[EndedFace, ...]:
+        self.restarts += 1
+        return (EndedFace(number=1, label=0, first_seen_s=0, last_seen_s=1),)
+
+
+def test_a_film_that_is_read_fast_has_its_own_time(pipelines: list[Pipeline]) -> None:
+    """The tracker gets the film's seconds, however fast its frames are read."""
+    camera, tracker = FakeCamera(live=False), CountingTracker()
+    source = Source(name="film", camera=camera, tracker=tracker, frame_s=0.04)
+    pipeline = Pipeline([source], sinks=())
+    pipelines.append(pipeline)
+    pipeline.replace_model(fake_model(FakeEngine()))
+    camera.give(3)
+    camera.end()
+    pipeline.start()
+    assert pipeline.wait(10)
+    assert tracker.times == pytest.approx([0.04, 0.08, 0.12])
+
+
+def test_other_labels_begin_other_faces(pipelines: list[Pipeline]) -> None:
+    """With a model of other classes the tracker starts afresh, and whoever was followed has left."""
+    camera, tracker, sink = FakeCamera(live=True), CountingTracker(), Collector()
+    pipeline = Pipeline([Source(name="door", camera=camera, tracker=tracker)], sinks=(sink,))
+    pipelines.append(pipeline)
+    pipeline.replace_model(fake_model(FakeEngine()))
+    pipeline.start()
+    camera.give(1)
+    sink.wait(1)
+    pipeline.replace_model(fake_model(FakeEngine(), "1.1.0"))
+    camera.give(1)
+    sink.wait(2)
+    assert tracker.restarts == 0
+    pipeline.replace_model(replace(fake_model(FakeEngine(), "2.0.0"), labels=("yes", "no")))
+    camera.give(1)
+    sink.wait(3)
+    ended = [len(result.faces.ended) for result in sink.results if result.faces is not None]
+    assert (tracker.restarts, ended) == (1, [0, 0, 1])
 
 
 def test_an_overlapping_engine_gets_the_next_batch_before_it_answers(make: Make) -> None:

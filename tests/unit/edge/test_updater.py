@@ -12,8 +12,9 @@ from edge.update.interface import UpdateCancelled, UpdateFault
 from edge.update.journal import Journal
 from edge.update.slots import SlotStore
 from edge.update.updater import Updater
+from mien.facts import DeviceFacts
 from mien.messages import Desired
-from mien.release import ReleaseRef
+from mien.release import Precision, ReleaseRef, VariantPolicy
 from tests.fakes.update_world import FACTS, GOOD_LIVE, FakeClock, FakeDevice, FakeReporter, FakeSource, Killed
 
 ALL = ["downloading", "verifying", "building", "installing", "probing"]
@@ -29,6 +30,7 @@ class World:
         self.reporter = FakeReporter()
         self.clock = FakeClock()
         self.cancel = threading.Event()
+        self.policy = VariantPolicy()
         self._count = 0
 
     @property
@@ -48,6 +50,7 @@ class World:
             reporter=self.reporter,
             clock=self.clock,
             cancel=self.cancel,
+            policy=self.policy,
             first_pause_s=0.01,
         )
 
@@ -385,3 +388,62 @@ def test_a_release_that_was_lost_is_brought_again(world: World) -> None:
     world.updater().handle(desired)
     assert world.last() == ("committed", None)
     assert world.device.running == "1.0.0"
+
+
+LIGHTER = VariantPolicy(precisions=("fp32", "int8"), lighter=True)
+
+
+def test_a_lighter_variant_comes_along_where_the_site_may_need_one(world: World) -> None:
+    """Both are downloaded and built; the site's first choice runs, and the lighter one stands whole beside it."""
+    world.policy = LIGHTER
+    sha256 = world.source.add("1.0.0", precisions=("fp32", "int8"))
+    world.updater().handle(world.desired("1.0.0", sha256))
+    active = world.slots.active()
+    assert active is not None
+    lighter = active.lighter()
+    assert lighter is not None
+    assert (active.record.precision, lighter.record.precision, lighter.record.built) == ("fp32", "int8", True)
+    lighter.verify()
+    assert lighter.engine_path != active.engine_path
+    assert world.device.builds == 2
+
+
+@pytest.mark.parametrize(
+    ("policy", "precisions"),
+    [
+        (VariantPolicy(precisions=("fp32", "int8")), ("fp32", "int8")),
+        (LIGHTER, ("fp32",)),
+        (VariantPolicy(precisions=("int8", "fp32"), lighter=True), ("fp32", "int8")),
+        (VariantPolicy(precisions=("fp32",), lighter=True), ("fp32", "int8")),
+        (VariantPolicy(precisions=("fp32", "fp16"), lighter=True), ("fp32", "fp16")),
+    ],
+)
+def test_no_second_variant_is_brought_for_nothing(
+    world: World, policy: VariantPolicy, precisions: tuple[Precision, ...]
+) -> None:
+    """Not when it is not wanted, not there, not lighter, not allowed, nor FP16 on a CPU."""
+    world.policy = policy
+    sha256 = world.source.add("1.0.0", precisions=precisions)
+    world.updater().handle(world.desired("1.0.0", sha256))
+    active = world.slots.active()
+    assert active is not None
+    assert active.lighter() is None
+    assert world.device.builds == 1
+
+
+def test_the_lighter_engine_is_built_again_with_its_release(world: World) -> None:
+    """After an upgrade of the runtime both engines are of the new one."""
+    world.policy = LIGHTER
+    sha256 = world.source.add("1.0.0", precisions=("fp32", "int8"))
+    world.updater().handle(world.desired("1.0.0", sha256))
+    world.device.machine = replace_facts("1.25.0")
+    world.updater().recover()
+    active = world.slots.active()
+    assert active is not None
+    lighter = active.lighter()
+    assert lighter is not None
+    assert {active.record.hardware_class, lighter.record.hardware_class} == {world.device.machine.hardware_class()}
+
+
+def replace_facts(onnxruntime: str) -> DeviceFacts:
+    return FACTS.model_copy(update={"onnxruntime": onnxruntime})
