@@ -199,7 +199,7 @@ class EdgeDevice:
             model=PipelinePort(self._pipeline),
         )
         state.cameras = lambda: cameras_of(self._pipeline, self._sources)
-        state.pulse = lambda: pulse_of(self._pipeline, self._power)
+        state.pulse = lambda: pulse_of(self._pipeline, self._power, self._sources)
         state.broker = lambda: BrokerStatus(connected=self._link.is_connected, detail=identity.mqtt.host)
         state.update = self._update_shown
         state.limits = self._limits_shown

@@ -73,7 +73,7 @@ class ServedRun:
         self._pipeline = pipeline
         self._state.model = PipelinePort(pipeline)
         self._state.cameras = lambda: cameras_of(pipeline, sources)
-        self._state.pulse = lambda: pulse_of(pipeline, self._power)
+        self._state.pulse = lambda: pulse_of(pipeline, self._power, sources)
         self._meter.take()
         self._thread.start()
         self._api.start()

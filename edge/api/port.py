@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from edge.api.interface import CameraState, CameraStatus, ModelCard, Pulse
 from edge.engine.interface import RawOutput
+from edge.faces.tracker import FaceTracker
 from edge.pipeline.model import LoadedModel, Source
 from edge.pipeline.pipeline import Pipeline
 from edge.power.sampler import PowerSampler
@@ -90,14 +91,18 @@ def cameras_of(pipeline: Pipeline, sources: Sequence[Source]) -> tuple[CameraSta
     return tuple(status(source) for source in sources)
 
 
-def pulse_of(pipeline: Pipeline, power: PowerSampler) -> Pulse:
-    """How the device does at this moment."""
+def pulse_of(pipeline: Pipeline, power: PowerSampler, sources: Sequence[Source]) -> Pulse:
+    """How the device does at this moment; faces are counted where all cameras follow them."""
     newest = power.newest()
+    trackers = [source.tracker for source in sources if isinstance(source.tracker, FaceTracker)]
+    follows = bool(trackers) and len(trackers) == len(sources)
     return Pulse(
         frames=pipeline.finished_frames,
         at_s=time.monotonic(),
         power_w=newest.total_w if newest else None,
         power_source=power.name,
         temperature_c=newest.temperature_c if newest else {},
+        tracks=sum(tracker.numbers_given for tracker in trackers) if follows else None,
+        faces=sum(tracker.followed for tracker in trackers) if follows else None,
         model_errors=pipeline.model_errors,
     )

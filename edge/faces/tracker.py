@@ -67,6 +67,16 @@ class FaceTracker:
         self._at_s = -float("inf")
         self._last_number = 0
 
+    @property
+    def numbers_given(self) -> int:
+        """Faces that got a number since the start; from any thread."""
+        return self._last_number
+
+    @property
+    def followed(self) -> int:
+        """Faces with a number that are followed now; from any thread."""
+        return sum(track.number != UNNUMBERED for track in tuple(self._tracks))
+
     def update(self, detections: Detections, at_s: float) -> Faces:
         """Take one frame's detections; a frame without any counts too.
 
