@@ -1,7 +1,9 @@
-"""``mien optimize``: run, export, inspect, check, pack, drill; the other commands stand in ``optimize.cli_*``."""
+"""``mien optimize``: run, export, inspect, check, pack, unpack, drill; the others stand in ``optimize.cli_*``."""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ for part in (cli_steps, cli_build, cli_plan):
     part.add_to(app)
 
 JSON = typer.Option(False, "--json", help="Print one JSON document instead of a table.")
+BUNDLE = typer.Argument(help="Folder of a bundle, or its archive (.tar.zst).")
 WEIGHTS = typer.Option(..., help="A YOLOv8 or YOLO11 detector (.pt).")
 _RUNTIMES = {"tensorrt": "TRT", "onnxruntime": "CPU"}
 TOP_K = typer.Option(None, help="Boxes that the graph gives, before non-maximum suppression; 100 unless given.")
@@ -33,7 +36,7 @@ def run(
         None, help="A device class by name or file; what it lacks is refused. Image size stays --imgsz."
     ),
     jetpack: str = typer.Option(None, help="The JetPack of the target; its default unless given."),
-    precision: str = typer.Option(None, help="Precisions to make, fp32 among them; fp32,fp16,int8 unless given."),
+    precision: str = typer.Option("fp32,fp16,int8", help="Precisions to make, fp32 among them."),
     quantizer: str = typer.Option("onnxruntime", help="onnxruntime or modelopt."),
     method: str = METHOD,
     sensitivity: bool = typer.Option(
@@ -55,24 +58,24 @@ def run(
     from mien.console import progress_bar
     from optimize.bundle.archive import write_archive
     from optimize.gate import GateLimits
+    from optimize.mistaken import check_pair
+    from optimize.release_name import check_release
     from optimize.run import Order, optimize
-    from optimize.target import aim
+    from optimize.target import aim, size_note
     from optimize.variants import parse_methods, parse_precisions
 
-    wanted = precision or "fp32,fp16,int8"
-    aimed_at = aim(target, jetpack, [part.strip().lower() for part in wanted.split(",") if part.strip()])
-    precisions = parse_precisions(wanted)
-
+    check_pair("--weights", weights, data)
+    release = check_release(name, version)
     order = Order(
         weights=weights,
         data=data,
         out=out,
-        name=name,
-        version=version,
+        name=release.name,
+        version=release.version,
+        target=aim(target, jetpack, [part.strip().lower() for part in precision.split(",") if part.strip()]),
+        precisions=parse_precisions(precision),
         limits=read_settings(GateLimits, gate) if gate else GateLimits(),
         intended_use=intended_use,
-        precisions=precisions,
-        target=aimed_at,
         imgsz=imgsz,
         top_k=top_k,
         quantizer=quantizer,
@@ -86,7 +89,9 @@ def run(
     with progress_bar() as progress:
         result = optimize(order, progress)
         packed = write_archive(out, out.with_name(f"{out.name}.tar.zst"), progress) if archive else None
-    _show(out, result.manifest, as_json=as_json, more={"seconds": result.seconds, "archive": packed})
+    note = size_note(target, result.manifest.input) if target and not imgsz else None
+    more = {"seconds": result.seconds, "archive": packed}
+    _show(out, result.manifest, as_json=as_json, more=more, notes=[note] if note else [], commands=_next(out))
 
 
 @app.command()
@@ -121,27 +126,31 @@ def export(
     if as_json:
         print_json(answer)
     else:
-        stdout().print("\n".join(f"{key}: {value}" for key, value in answer.items()), highlight=False)
+        stdout().print("\n".join(f"{key}: {value}" for key, value in answer.items()), highlight=False, soft_wrap=True)
 
 
 @app.command()
-def inspect(bundle: Path = typer.Argument(help="Folder of a bundle."), as_json: bool = JSON) -> None:
+def inspect(bundle: Path = BUNDLE, as_json: bool = JSON) -> None:
     """Check every byte of a bundle against its manifest and show what is in it."""
     from mien.bundle import verify_bundle
+    from optimize.archived import opened
 
-    _show(bundle, verify_bundle(bundle), as_json=as_json)
+    with opened(bundle) as folder:
+        manifest = verify_bundle(folder)
+    _show(bundle, manifest, as_json=as_json)
 
 
 @app.command()
-def check(bundle: Path = typer.Argument(help="Folder of a bundle."), as_json: bool = JSON) -> None:
+def check(bundle: Path = BUNDLE, as_json: bool = JSON) -> None:
     """Check a bundle's bytes, then run its reference frames through every variant that runs here."""
     from mien.console import out as stdout
     from mien.console import print_json, progress_bar, table_of
     from mien.errors import GateError
+    from optimize.archived import opened
     from optimize.check import check_bundle
 
-    with progress_bar() as progress:
-        rows = check_bundle(bundle, progress)
+    with opened(bundle) as folder, progress_bar() as progress:
+        rows = check_bundle(folder, progress)
     if as_json:
         print_json({"bundle": str(bundle), "variants": [row.as_dict() for row in rows]})
     else:
@@ -177,12 +186,24 @@ def pack(
     if as_json:
         print_json(answer)
     else:
-        stdout().print("\n".join(f"{key}: {value}" for key, value in answer.items()), highlight=False)
+        stdout().print("\n".join(f"{key}: {value}" for key, value in answer.items()), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def unpack(
+    archive: Path = typer.Argument(help="A packed bundle (.tar.zst)."),
+    out: Path = typer.Option(..., help="Folder of the bundle; it must not exist."),
+    as_json: bool = JSON,
+) -> None:
+    """Unpack what 'pack' wrote into a new folder, and check every byte of it."""
+    from optimize.archived import unpack as extract
+
+    _show(out, extract(archive, out), as_json=as_json, commands=_next(out))
 
 
 @app.command()
 def drill(
-    bundle: Path = typer.Argument(help="Folder of a good bundle."),
+    bundle: Path = typer.Argument(help="Folder or archive of a good bundle."),
     version: str = typer.Option(..., help="Version of the damaged release; it must rise."),
     out: Path = typer.Option(..., help="Folder of the damaged bundle; it must not exist."),
     seed: int = typer.Option(0, help="Same seed, same damage."),
@@ -190,20 +211,42 @@ def drill(
 ) -> None:
     """Damage a bundle's models on purpose after the gate, to rehearse a bad release."""
     from mien.console import progress_bar
+    from optimize.archived import opened
     from optimize.bundle.drill import drill as damage
+    from optimize.release_name import check_release
 
-    with progress_bar() as progress:
-        manifest = damage(bundle, version, out, seed=seed, progress=progress)
+    check_release("drill", version)
+    with opened(bundle) as folder, progress_bar() as progress:
+        manifest = damage(folder, version, out, seed=seed, progress=progress)
     _show(out, manifest, as_json=as_json)
 
 
-def _show(bundle: Path, manifest: Any, *, as_json: bool, more: dict[str, Any] | None = None) -> None:  # noqa: ANN401
+def _next(bundle: Path) -> list[str]:
+    """Commands that a bundle is for: look at it, run it, release it."""
+    word = shlex.quote(str(bundle))
+    return [
+        f"mien optimize inspect {word}",
+        f"mien edge run --bundle {word} --camera /dev/video0",
+        f"mien fleet publish {word}",
+    ]
+
+
+def _show(
+    bundle: Path,
+    manifest: Any,  # noqa: ANN401
+    *,
+    as_json: bool,
+    more: dict[str, Any] | None = None,
+    notes: Sequence[str] = (),
+    commands: Sequence[str] = (),
+) -> None:
     from mien.console import out, print_json, table_of
 
     rows = [_row(manifest, variant) for variant in manifest.variants]
     if as_json:
         document = {"bundle": str(bundle), "release": str(manifest.ref), "variants": rows}
-        print_json({**document, **(more or {}), "refused": manifest.gate.refused})
+        said = {"notes": list(notes), "next": list(commands)}
+        print_json({**document, **(more or {}), "refused": manifest.gate.refused, **said})
         return
     cells = [
         (
@@ -225,7 +268,11 @@ def _show(bundle: Path, manifest: Any, *, as_json: bool, more: dict[str, Any] | 
     for limit in manifest.known_limits:
         console.print(f"  {limit}", highlight=False, soft_wrap=True)
     for path, reasons in manifest.gate.refused.items():
-        console.print(f"  [red]refused[/] {path}: {reasons}", highlight=False)
+        console.print(f"  [red]refused[/] {path}: {reasons}", highlight=False, soft_wrap=True)
+    for note in notes:
+        console.print(f"  [yellow]note[/] {note}", highlight=False, soft_wrap=True)
+    for command in commands:
+        console.print(f"  [bold green]next[/] {command}", highlight=False, soft_wrap=True)
 
 
 def _row(manifest: Any, variant: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from edge.engine.tensorrt import TensorRtBuilder
+    from edge.engine.interface import EngineBuilder
     from edge.engine.tensorrt.calibrator import Calibration
     from mien.console import Progress
 
@@ -38,12 +40,13 @@ def build(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document instead of lines."),
 ) -> None:
     """Build an engine for this machine and say what became of the graph."""
-    from edge.engine.chooser import builder_for
-    from edge.engine.tensorrt import BuildOptions
     from mien.console import out as stdout
     from mien.console import print_json, progress_bar
+    from optimize.mistaken import check_graph
     from optimize.outputs import check_out
 
+    check_graph(model)
+    check_out(out, model)
     asked = {
         "--dla": dla is not None,
         "--allow-gpu-fallback": allow_gpu_fallback,
@@ -51,35 +54,44 @@ def build(
         "--timing-cache": timing_cache is not None,
         "--implicit-int8": implicit_int8,
     }
-    check_out(out, model)
     _check(runtime, [name for name, given in asked.items() if given], has_data=data is not None)
     with progress_bar() as progress:
         if runtime == "onnxruntime":
-            answer = _described(builder_for("onnxruntime").build(model, out, progress=progress), runtime, model)
+            builder = _onnxruntime()
         else:
-            builder = _builder()
-            options = BuildOptions(
+            scales = partial(_calibration, model, data, timing_cache, calibration_images, progress) if data else None
+            builder = _tensorrt(
+                scales,
                 workspace_mb=workspace_mb,
                 dla_core=dla,
                 allow_gpu_fallback=allow_gpu_fallback,
                 timing_cache=timing_cache,
-                calibration=(
-                    _calibration(model, data, timing_cache, calibration_images, progress) if implicit_int8 else None
-                ),
             )
-            answer = _described(builder(options=options).build(model, out, progress=progress), runtime, model)
+        answer = _described(builder.build(model, out, progress=progress), runtime, model)
     if as_json:
         print_json(answer)
     else:
-        stdout().print("\n".join(f"{key}: {_shown(value)}" for key, value in answer.items()), highlight=False)
+        lines = [f"{key}: {_shown(value)}" for key, value in answer.items()]
+        stdout().print("\n".join(lines), highlight=False, soft_wrap=True)
 
 
-def _builder() -> type[TensorRtBuilder]:
-    """The builder, once TensorRT is known to be there: nobody reads calibration images for nothing."""
-    from edge.engine.tensorrt import TensorRtBuilder, load_tensorrt
+def _onnxruntime() -> EngineBuilder:
+    from edge.engine.chooser import builder_for
+
+    return builder_for("onnxruntime")
+
+
+def _tensorrt(scales: Callable[[], Calibration] | None, **options: Any) -> EngineBuilder:  # noqa: ANN401
+    """TensorRT's builder. It must be there before anything else is done: nobody reads images for nothing.
+
+    Args:
+        scales: reads the images to find INT8 scales with.
+        options: of :class:`edge.engine.tensorrt.BuildOptions`.
+    """
+    from edge.engine.tensorrt import BuildOptions, TensorRtBuilder, load_tensorrt
 
     load_tensorrt()
-    return TensorRtBuilder
+    return TensorRtBuilder(options=BuildOptions(calibration=scales() if scales else None, **options))
 
 
 def _check(runtime: str, asked: list[str], *, has_data: bool) -> None:

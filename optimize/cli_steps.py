@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
 if TYPE_CHECKING:
+    from optimize.quantize.interface import Quantizer
     from optimize.sensitivity import Study
 
 MODEL = typer.Option(..., help="The self-contained FP32 graph (.onnx) that 'mien optimize export' writes.")
 DATA = typer.Option(..., help="The data.yaml that the weights were trained on; only its training split is used.")
-QUANTIZER = typer.Option("onnxruntime", help="onnxruntime or modelopt.")
+QUANTIZER = typer.Option(None, help="onnxruntime or modelopt; onnxruntime unless given.")
+METHOD = typer.Option(None, help="percentile, mse, entropy or max; percentile unless given.")
 IMAGES = typer.Option(128, "--calibration-images", help="Training images to find INT8 scales with.")
 SEED = typer.Option(0, help="Chooses the calibration images.")
 JSON = typer.Option(False, "--json", help="Print one JSON document instead of a table.")
@@ -42,10 +45,12 @@ def calibrate(
     """Gather what INT8 scales are found from, and compare methods and quantisers side by side."""
     from mien.console import out as stdout
     from mien.console import print_json, progress_bar, table_of
+    from optimize.mistaken import check_pair
     from optimize.steps import CalibrationOrder
     from optimize.steps import calibrate as gather
     from optimize.variants import parse_methods, quantizer_called
 
+    check_pair("--model", model, data)
     quantizers = [quantizer_called(name.strip()) for name in quantizer.split(",")]
     order = CalibrationOrder(model=model, data=data, images=calibration_images, seed=seed)
     with progress_bar() as progress:
@@ -84,7 +89,7 @@ def quantize(
     calibration: Path = typer.Option(..., help="What 'mien optimize calibrate' wrote for this graph (.npz)."),
     out: Path = typer.Option(..., help="The INT8 graph (.onnx) to write."),
     quantizer: str = QUANTIZER,
-    method: str = typer.Option("percentile", help="percentile, mse, entropy or max."),
+    method: str = METHOD,
     keep_float: list[str] = typer.Option([], help="A layer that stays in floating point; may be given again."),
     unsigned: bool = typer.Option(False, "--unsigned", help="Write the CPU's twin: same scales, uint8."),
     as_json: bool = JSON,
@@ -94,15 +99,15 @@ def quantize(
     from mien.console import print_json, progress_bar
     from mien.files import sha256_of
     from optimize.steps import quantise
-    from optimize.variants import parse_method, quantizer_called
 
+    way = _way(quantizer, method)
     with progress_bar() as progress:
         done = quantise(
             model,
             calibration,
             out,
-            quantizer=quantizer_called(quantizer),
-            method=parse_method(method),
+            quantizer=way.quantizer,
+            method=way.method,
             floats=keep_float,
             unsigned=unsigned,
             progress=progress,
@@ -111,20 +116,25 @@ def quantize(
         "path": str(out),
         "sha256": sha256_of(out),
         "size_bytes": out.stat().st_size,
+        "quantizer": way.quantizer.name,
+        "method": way.method,
         "int8_layers": done.layers,
         "float_layers": list(done.float_layers),
+        "notes": list(way.notes),
     }
     if as_json:
         print_json(answer)
     else:
-        stdout().print("\n".join(f"{key}: {value}" for key, value in answer.items()), highlight=False)
+        lines = [f"{key}: {value}" for key, value in answer.items() if key != "notes"]
+        stdout().print("\n".join(lines), highlight=False, soft_wrap=True)
+        _show_notes(way.notes)
 
 
 def sensitivity(
     model: Path = MODEL,
     data: Path = DATA,
     quantizer: str = QUANTIZER,
-    method: str = typer.Option("percentile", help="percentile, mse, entropy or max."),
+    method: str = METHOD,
     frames: int = typer.Option(32, min=8, help="Training images to measure on; no scale is found with them."),
     calibration_images: int = IMAGES,
     seed: int = SEED,
@@ -137,29 +147,32 @@ def sensitivity(
     from mien.console import print_json, progress_bar
     from mien.errors import ConfigError
     from mien.files import write_text
+    from optimize.mistaken import check_pair
     from optimize.steps import CalibrationOrder
     from optimize.steps import sensitivity as measure
-    from optimize.variants import parse_method, quantizer_called
 
+    check_pair("--model", model, data)
     if plot is not None and plot.suffix != ".svg":
         raise ConfigError(
             "the curve is drawn as SVG", found=str(plot), wanted="a name that ends in .svg", remedy="mend --plot"
         )
+    way = _way(quantizer, method)
     order = CalibrationOrder(model=model, data=data, images=calibration_images, seed=seed, held_out=frames)
     with progress_bar() as progress:
-        found = measure(order, quantizer_called(quantizer), parse_method(method), progress)
+        found = measure(order, way.quantizer, way.method, progress)
     if plot is not None:
         from optimize.report.plots import sensitivity as draw
 
         write_text(plot, draw(found))
     if as_json:
-        print_json(asdict(found))
+        print_json({"quantizer": way.quantizer.name, **asdict(found), "notes": list(way.notes)})
     else:
         _show_study(found)
+        _show_notes(way.notes)
 
 
 def bench(
-    bundle: Path = typer.Argument(help="Folder of a bundle."),
+    bundle: Path = typer.Argument(help="Folder of a bundle, or its archive (.tar.zst)."),
     rounds: int = typer.Option(60, min=10, help="Timed inferences of each variant."),
     threads: int = typer.Option(1, min=1, help="Threads of one inference."),
     as_json: bool = JSON,
@@ -169,11 +182,12 @@ def bench(
 
     from mien.console import out as stdout
     from mien.console import print_json, progress_bar, table_of
+    from optimize.archived import opened
     from optimize.machine import latency_conditions
     from optimize.timing import time_bundle
 
-    with progress_bar() as progress:
-        rows = time_bundle(bundle, rounds=rounds, threads=threads, progress=progress)
+    with opened(bundle) as folder, progress_bar() as progress:
+        rows = time_bundle(folder, rounds=rounds, threads=threads, progress=progress)
     conditions = latency_conditions(threads)
     if as_json:
         print_json({"bundle": str(bundle), "on": conditions, "variants": [asdict(row) for row in rows]})
@@ -192,6 +206,42 @@ def bench(
     stdout().print(table_of(f"{bundle}  ({conditions})", head, cells))
 
 
+class _Way(NamedTuple):
+    """How scales are found, and what is to be said of it."""
+
+    quantizer: Quantizer
+    method: str
+    notes: tuple[str, ...]
+
+
+def _way(quantizer: str | None, method: str | None) -> _Way:
+    """The quantiser and the method asked for; where a default stands in, a note says so and how to find a truer one."""
+    from optimize.calibration.thresholds import METHODS
+    from optimize.variants import QUANTIZERS, parse_method, quantizer_called
+
+    taken = _Way(
+        quantizer=quantizer_called(quantizer or QUANTIZERS[0]),
+        method=parse_method(method or next(iter(METHODS))),
+        notes=(),
+    )
+    left = {"--quantizer": (quantizer, taken.quantizer.name), "--method": (method, taken.method)}
+    words = [f"{option} {name}" for option, (asked, name) in left.items() if asked is None]
+    if not words:
+        return taken
+    note = (
+        f"{' and '.join(words)} by default; another may be truer to FP32: 'mien optimize calibrate' compares all and "
+        "names the truest"
+    )
+    return taken._replace(notes=(note,))
+
+
+def _show_notes(notes: Sequence[str]) -> None:
+    from mien.console import out
+
+    for note in notes:
+        out().print(f"  [yellow]note[/] {note}", highlight=False, soft_wrap=True)
+
+
 def _show_study(found: Study) -> None:
     from mien.console import out, table_of
 
@@ -202,7 +252,9 @@ def _show_study(found: Study) -> None:
     title = (
         f"The most sensitive of {len(found.layers)} layers, each alone in INT8 ({found.method}, {found.frames} images)"
     )
-    out().print(table_of(title, ("layer", ">mAP50-95 lost", ">confidence shift"), layers))
+    table = table_of(title, ("layer", ">mAP50-95 lost", ">confidence shift"), layers)
+    table.columns[0].overflow = "fold"  # a name that is cut cannot be given to --keep-float
+    out().print(table)
     curve = [
         (point.float_layers, f"{point.map50_95_lost:.4f}", f"{point.size_bytes / 1e6:.2f} MB") for point in found.curve
     ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mien.devices import device_class, jetpack_for, jetpack_table
 from mien.errors import ConfigError
-from mien.release import Target
+from mien.release import InputSpec, Target
 from optimize.plan import make_plan
 
 
@@ -34,4 +34,21 @@ def aim(name: str | None, jetpack: str | None, precisions: Sequence[str]) -> Tar
     plan = make_plan(device, jetpack_for(device, jetpack, jetpack_table()), precisions=precisions)
     return Target(
         name=plan.target, jetpack=plan.jetpack, tensorrt=plan.tensorrt, compute_capability=plan.compute_capability
+    )
+
+
+def size_note(target: str, made: InputSpec) -> str | None:
+    """What is to be said where a bundle for a class keeps another image size than the class is planned with.
+
+    Args:
+        target: name of the class, or the path of its file.
+        made: the size that the weights brought along.
+    """
+    device = device_class(target)
+    usual = f"{device.defaults.imgsz}x{device.defaults.imgsz}"
+    if f"{made.height}x{made.width}" == usual:
+        return None
+    return (
+        f"the image size is {made.height}x{made.width}, the weights' own; {device.name} is planned with {usual}: "
+        f"--imgsz {device.defaults.imgsz} exports at that"
     )
