@@ -12,12 +12,23 @@ def signed(value: float | None) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in a box of its own, in which it scrolls where the page is narrow."""
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in rows)
-    return f"<div class=scroll><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+    """A table in a box of its own, in which it scrolls where the page is narrow.
+
+    The first column is text, and so are those whose name starts with ``<``; the others are numbers, to the right.
+    """
+    text = [place == 0 or name.startswith("<") for place, name in enumerate(head)]
+    top = "".join(
+        f"<th{_kind(is_text)}>{escape(name.lstrip('<'))}</th>" for name, is_text in zip(head, text, strict=True)
+    )
+    body = "".join(f"<tr>{_row(row, text)}</tr>" for row in rows)
+    return f'<div class="scroll" tabindex="0"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _cell(text: str) -> str:
-    kind = {"passed": ' class="good"', "failed": ' class="bad"'}.get(text, "")
-    return f"<td{kind}>{escape(text)}</td>"
+def _row(row: Sequence[str], text: Sequence[bool]) -> str:
+    return "".join(f"<td{_kind(is_text, cell)}>{escape(cell)}</td>" for cell, is_text in zip(row, text, strict=True))
+
+
+def _kind(is_text: bool, cell: str = "") -> str:
+    verdict = {"passed": "good", "failed": "bad"}.get(cell)
+    kinds = [*(["text"] if is_text else []), *([verdict] if verdict else [])]
+    return f' class="{" ".join(kinds)}"' if kinds else ""

@@ -71,7 +71,7 @@ def _gate(facts: ReportFacts) -> str:
     rows = [_check(check) for check in facts.gate.checks]
     small = ", ".join(facts.gate.small_classes)
     told = f"<p>Too few labelled objects to be held against a limit of their own: {escape(small)}.</p>" if small else ""
-    return table(("file", "what is held against a limit", "measured", "allowed", ""), rows) + told
+    return table(("file", "<what is held against a limit", "measured", "allowed", ""), rows) + told
 
 
 def _check(check: GateCheck) -> tuple[str, ...]:
@@ -110,12 +110,12 @@ def _worst(facts: ReportFacts) -> str:
         for shown in facts.worst
         for path in shown.found
         if path != reference
-        for told in [_difference(shown.found[reference], shown.found[path])]
+        for told in [difference(shown.found[reference], shown.found[path])]
     ]
     return "".join(cells) or "<p>No image's findings changed.</p>"
 
 
-def _difference(wanted: Detections, given: Detections) -> str:
+def difference(wanted: Detections, given: Detections) -> str:
     """What two graphs see differently in one image."""
     shared = len(matches(wanted, given))
     lost, new = len(wanted) - shared, len(given) - shared

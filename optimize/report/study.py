@@ -38,7 +38,7 @@ def _how(study: Study, used: Calibration) -> str:
         f"the {len(study.layers)} layers was quantised alone and judged on {study.layer_frames} images, the curve on "
         f"{study.frames}. The model was trained on these images and knows them: FP32 itself has an mAP50-95 of "
         f"{study.map50_95:.3f} here. Layers are ranked by what changes against FP32's own detections; on so few images "
-        "that tells them apart better than the labels do."
+        "that tells them apart better than the labels do. Where the curve falls while layers return, chance shows."
     )
 
 
@@ -48,12 +48,20 @@ def _curve(study: Study) -> str:
             str(point.float_layers),
             f"{point.map50_95:.4f}",
             f"{point.map50_95_lost:+.4f}",
+            f"{1 - point.fidelity:.4f}",
             signed(point.confidence_shift),
             f"{point.size_bytes / 1e6:.2f} MB",
         )
         for point in study.curve
     ]
-    head = ("layers in floating point", "mAP50-95 (labels)", "lost against FP32", "confidence shift", "size")
+    head = (
+        "layers in floating point",
+        "mAP50-95 (labels)",
+        "lost (labels)",
+        "lost (FP32's detections)",
+        "confidence shift",
+        "size",
+    )
     return table(head, rows)
 
 
@@ -70,9 +78,9 @@ def _layers(study: Study, kept: int) -> str:
     ]
     head = (
         f"the {len(rows)} most sensitive layers",
-        "mAP50-95 lost (FP32's detections)",
+        "lost (FP32's detections)",
         "confidence shift",
-        "mAP50-95 lost (labels)",
+        "lost (labels)",
         "in this bundle",
     )
     return table(head, rows)

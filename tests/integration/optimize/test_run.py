@@ -165,7 +165,7 @@ def test_full_disk_is_told_and_leaves_nothing(tmp_path, weights):
 def test_report_stands_alone(packed):
     """The page holds its pictures and asks nothing of the network."""
     page = (packed[0] / "report.html").read_text()
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
     assert 'src="http' not in page
     assert 'href="http' not in page.replace('xlink:href="http', "")
 
