@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -12,7 +13,7 @@ from edge.api.guard import App, Guard
 from edge.api.metrics import CONTENT_TYPE, exposition
 from edge.api.pages import PageRoutes
 from edge.api.readiness import reasons_against
-from edge.api.state import DeviceState
+from edge.api.state import DeviceState, Snapshot
 from edge.api.v2 import InferenceRoutes
 from edge.api.views import status_json
 
@@ -40,18 +41,22 @@ class Probes:
         return JSONResponse({"status": "ok"}, headers=_NO_STORE)
 
     async def _ready(self, _request: Request) -> Response:
-        reasons = reasons_against(self._state.snapshot(), self._state.model.card())
+        reasons = reasons_against(await self._snapshot(), self._state.model.card())
         answer = {"ready": not reasons, "reasons": list(reasons)}
         return JSONResponse(answer, status_code=503 if reasons else 200, headers=_NO_STORE)
 
     async def _metrics(self, _request: Request) -> Response:
-        now, card = self._state.snapshot(), self._state.model.card()
+        now, card = await self._snapshot(), self._state.model.card()
         text = exposition(now, card, ready=not reasons_against(now, card))
         return PlainTextResponse(text, media_type=CONTENT_TYPE, headers=_NO_STORE)
 
     async def _status(self, _request: Request) -> Response:
-        now, card = self._state.snapshot(), self._state.model.card()
+        now, card = await self._snapshot(), self._state.model.card()
         return JSONResponse(status_json(now, card, reasons_against(now, card)), headers=_NO_STORE)
+
+    async def _snapshot(self) -> Snapshot:
+        """Taken beside the server's loop, since the spool may wait for its disk and liveness must not."""
+        return await run_in_threadpool(self._state.snapshot)
 
 
 def make_app(state: DeviceState, pages: PageRoutes, door: Doorkeeper, *, loopback: bool, secure: bool) -> App:

@@ -103,7 +103,7 @@ class PageRoutes:
                 if window is not last:
                     last, windows = window, self._state.windows()
                     yield _event("windows", {"points": plotted(windows), "expressions": expressions(windows)})
-                now, card = self._state.snapshot(), self._state.model.card()
+                now, card = await run_in_threadpool(self._state.snapshot), self._state.model.card()
                 beat = beat_json(now, card, reasons_against(now, card), self._state.events(), before)
                 before = now.pulse
                 yield _event("beat", beat)

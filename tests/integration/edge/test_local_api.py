@@ -116,6 +116,28 @@ def test_metrics_name_the_power_source(url: str, state: DeviceState) -> None:
     assert "mien_power_watts" not in httpx.get(f"{url}/metrics").text
 
 
+def test_it_lives_while_the_disk_does_not_answer(url: str, state: DeviceState) -> None:
+    """A spool that waits holds up who asks for it, and nobody else."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def waiting() -> int:
+        asked.set()
+        go_on.wait(30)
+        return 7
+
+    state.spool_length = waiting
+    answers: list[int] = []
+    reader = threading.Thread(
+        target=lambda: answers.append(httpx.get(f"{url}/status.json", timeout=30).json()["spool"])
+    )
+    reader.start()
+    assert asked.wait(30)
+    assert httpx.get(f"{url}/healthz").status_code == 200
+    go_on.set()
+    reader.join(30)
+    assert answers == [7]
+
+
 def test_a_port_in_use_is_told(url: str, state: DeviceState) -> None:
     """One sentence that says what to do."""
     with pytest.raises(UnavailableError) as caught:
