@@ -21,7 +21,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from edge.camera.file import VideoFile
-from edge.camera.interface import Frame
+from edge.camera.memory import MemoryCamera
 from edge.config import ApiSettings, PowerSettings
 from edge.engine.chooser import open_engine
 from edge.engine.interface import EngineInfo, RawOutput
@@ -95,34 +95,6 @@ class PlainEngine:
     def close(self) -> None:
         """Free the session."""
         self._session = None
-
-
-class Reel:
-    """A camera that gives frames which lie in memory: no decoder is measured with it."""
-
-    name = "reel"
-    live = False
-    is_away = False
-    reconnects = bad_frames = 0
-    description = ""
-
-    def __init__(self, images: list[np.ndarray], count: int) -> None:
-        self._images = images
-        self._left = count
-        self._sequence = 0
-
-    def read(self) -> Frame | None:
-        """The next picture, over and over."""
-        if self._left <= 0:
-            return None
-        self._left -= 1
-        self._sequence += 1
-        image = self._images[self._sequence % len(self._images)]
-        return Frame(image=image, sequence=self._sequence, captured_at_s=time.monotonic())
-
-    def close(self) -> None:
-        """Give no more."""
-        self._left = 0
 
 
 class Clocked:
@@ -219,7 +191,7 @@ def outside(*, model: str, video: str, frames: int, side: int) -> dict[str, Any]
             name = "began" if count == WARM_UP else "ended"
             marks[name], marks[f"engine {name}"] = time.process_time(), engine.spent_s
 
-    _run(engine, side, Reel(images, frames), frames, Stopwatch(mark), FrameMeter())
+    _run(engine, side, MemoryCamera(images, frames=frames), frames, Stopwatch(mark), FrameMeter())
     spent_s = marks["ended"] - marks["began"] - (marks["engine ended"] - marks["engine began"])
     return {"ms": spent_s / (frames - WARM_UP) * 1e3}
 
@@ -250,7 +222,7 @@ def lasting(*, model: str, side: int, early: int, late: int) -> dict[str, Any]:
     engine = open_engine(Path(model), "onnxruntime", 1)
     with tempfile.TemporaryDirectory() as folder:
         around = lambda one: _device_around(one, meter, Path(folder))  # noqa: E731 - as above
-        _run(engine, side, Reel(images, late), late, Stopwatch(mark), meter, around=around)
+        _run(engine, side, MemoryCamera(images, frames=late), late, Stopwatch(mark), meter, around=around)
     return {"early_mb": seen["early"], "late_mb": seen["late"]}
 
 

@@ -9,7 +9,10 @@ from typing import Any
 
 import typer
 
+from edge import cli_look
+
 app = typer.Typer(no_args_is_help=True, help="Run a model on this device, enrol it, look at it.")
+cli_look.add_to(app)
 
 _STATE = Path("/var/lib/mien")
 _OF_A_DEVICE = frozenset({"config", "camera", "state"})
