@@ -28,6 +28,7 @@ _TYPES: dict[Precision, str] = {
     "fp16": "FP16 tensors",
     "int8": "explicit quantise/dequantise nodes around INT8, FP16 convolutions where a layer is left out",
 }
+_WHERE = "on the device, from the portable file: the canary of the class first, then each device for itself"
 _FLAGS: dict[Precision, str] = {"fp32": "no flag", "fp16": "the FP16 flag", "int8": "the FP16 and INT8 flags"}
 
 
@@ -108,11 +109,17 @@ def make_plan(
         graph=graph or "not said; any YOLOv8 or YOLO11 detector",
         power_mode=mode.name if mode else device.defaults.power_mode,
         builds=tuple(_build(name, version, device) for name in wanted),
-        where="on the device, from the portable file: the canary of the class first, then each device for itself",
-        why_there=f"an engine is bound to linux-aarch64, compute capability {device.compute_capability} and TensorRT "
-        f"{version} exactly, and is tuned by timing this GPU at its own clocks; one built elsewhere does not load",
+        where=_WHERE,
+        why_there=_why_there(device, version),
         reasons=tuple(_reasons(device, asked_precisions=precisions, asked_mode=mode)),
         warnings=tuple(_warnings(device, jetpack)),
+    )
+
+
+def _why_there(device: DeviceClass, version: str) -> str:
+    return (
+        f"an engine is bound to linux-aarch64, compute capability {device.compute_capability} and TensorRT {version} "
+        "exactly, and is tuned by timing this GPU at its own clocks; one built elsewhere does not load"
     )
 
 
