@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from mien.console import Progress
     from mien.devices import DeviceClass, PowerMode
     from optimize.estimate import Compared
@@ -149,9 +151,11 @@ def _workload(
     progress: Progress,
 ) -> Workload:
     from mien.errors import ConfigError
+    from optimize.mistaken import check_graph
     from optimize.workload import read_workload
 
     if model is not None:
+        check_graph(model)
         workload = read_workload(model)
         found = f"{workload.height}x{workload.width}"
         if imgsz is not None and imgsz.lower() not in {
@@ -228,35 +232,51 @@ def _target(device: DeviceClass) -> dict[str, Any]:
 
 
 def _show(draft: Plan, outlooks: Sequence[Outlook], *, scaled_for: str | None, plot: str | None) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
     from mien.console import out, table_of
 
     console = out()
     console.print(
         f"[bold]{draft.display}[/]  JetPack {draft.jetpack}, TensorRT {draft.tensorrt}, CUDA {draft.cuda}",
         highlight=False,
+        soft_wrap=True,
     )
     console.print(
-        f"model: {draft.graph}; image {draft.imgsz}; power mode {draft.power_mode or 'not known'}", highlight=False
+        f"model: {draft.graph}; image {draft.imgsz}; power mode {draft.power_mode or 'not known'}",
+        highlight=False,
+        soft_wrap=True,
     )
-    head = ("precision", "portable file", "types", "engine", "DLA")
-    rows = [(one.precision, one.file, one.types, one.engine, one.dla) for one in draft.builds]
-    console.print(table_of("What would be built", head, rows))
-    console.print(f"where: {draft.where}\nwhy there: {draft.why_there}", highlight=False, soft_wrap=True)
+    head = ("precision", "portable file", "what becomes of it")
+    rows = [
+        (one.precision, one.file, f"holds {one.types}\nengine: {one.engine}\nDLA: {one.dla}") for one in draft.builds
+    ]
+    console.print(_wide_last(table_of("What would be built", head, rows)))
+    console.print(f"where: {draft.where}\nwhy there: {draft.why_there}", highlight=False)
     for reason in draft.reasons:
-        console.print(f"  - {reason}", highlight=False, soft_wrap=True, markup=False)
+        console.print(Padding(Text(f"- {reason}"), (0, 0, 0, 2)), highlight=False)
     for warning in draft.warnings:
-        console.print(f"  [yellow]careful[/] {warning}", highlight=False, soft_wrap=True)
+        console.print(f"  [yellow]careful[/] {warning}", highlight=False)
     if outlooks:
         _show_outlooks(outlooks, scaled_for=scaled_for)
     if plot:
         console.print(f"plot: {plot}", highlight=False, soft_wrap=True)
 
 
+def _wide_last(table: Table) -> Table:
+    """The same table with names whole and the last column taking what is left of the line."""
+    for column in table.columns[:-1]:
+        column.no_wrap = True
+    table.show_lines = True
+    return table
+
+
 def _show_outlooks(outlooks: Sequence[Outlook], *, scaled_for: str | None) -> None:
     from mien.console import out, table_of
 
     console = out()
-    head = ("precision", ">roofline", "bound", ">scaled", ">J at roofline", ">J, upper", ">published")
+    head = ("precision", ">roofline", "bound", ">scaled", ">J", ">published")
     console.print(
         table_of(
             "ESTIMATE in ms and J, beside what was PUBLISHED of this class", head, [_cells(one) for one in outlooks]
@@ -266,9 +286,8 @@ def _show_outlooks(outlooks: Sequence[Outlook], *, scaled_for: str | None) -> No
     if first:
         console.print(
             f"{first.flops / 1e9:.2f} GFLOPs an image. The roofline is a lower bound; measurements lie several times "
-            "above it. J: the power mode's whole budget for that time.",
+            "above it. J: the power mode's whole budget, from the roofline's time to the upper end of the scaled one.",
             highlight=False,
-            soft_wrap=True,
         )
     if not any(one.scaled for one in outlooks):
         why = "of this very graph nothing was published" if scaled_for is None else "too little was published of others"
@@ -286,11 +305,17 @@ def _show_outlooks(outlooks: Sequence[Outlook], *, scaled_for: str | None) -> No
 def _cells(one: Outlook) -> tuple[object, ...]:
     guess, scaled = one.roofline, one.scaled
     return (
-        one.precision,
+        f"{one.precision} ({guess.unit})" if guess and guess.unit != one.precision else one.precision,
         f"≥ {guess.roofline_ms:.2f}" if guess else "not known",
-        f"{guess.bound} ({guess.unit})" if guess else None,
+        guess.bound if guess else None,
         f"{scaled.latency_ms:.1f} ({scaled.low_ms:.1f} … {scaled.high_ms:.1f})" if scaled else None,
-        None if one.joules_at_roofline is None else f"{one.joules_at_roofline:.3f}",
-        None if one.joules_upper is None else f"{one.joules_upper:.3f}",
+        _joules(one),
         ", ".join(f"{row.published.latency_ms}" for row in one.published) or None,
     )
+
+
+def _joules(one: Outlook) -> str | None:
+    if one.joules_at_roofline is None:
+        return None
+    least = f"{one.joules_at_roofline:.3f}"
+    return f"≥ {least}" if one.joules_upper is None else f"{least} … {one.joules_upper:.3f}"

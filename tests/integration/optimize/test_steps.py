@@ -1,9 +1,6 @@
 """The steps between the FP32 graph and a bundle, each as a command of its own."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,26 +9,10 @@ import pytest
 from edge.engine.chooser import open_engine
 from mien.errors import ExitCode
 from optimize.graph.metadata import metadata_of
+from tests.fakes.optimize_command import answer, mien
 from tests.fakes.tiny_bundle import make_bundle
 
-ROOT = Path(__file__).resolve().parents[3]
 METHODS = ["percentile", "mse", "entropy", "max"]
-
-
-def mien(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "mien", "optimize", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
-
-
-def answer(*arguments):
-    done = mien(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +112,43 @@ def test_a_layer_stays_float_when_it_is_told_to(exported, calibrated, tmp_path):
     done = mien("quantize", *common, "--keep-float", "nothing", "--json")
     assert done.returncode == ExitCode.CONFIG
     assert first in json.loads(done.stdout)["wanted"]
+
+
+def test_defaults_are_said_and_what_was_asked_for_is_not(exported, calibrated, tmp_path):
+    """A default quantiser or method is named with the way to a truer one; what was named is taken without a word."""
+    common = ("quantize", "--model", exported, "--calibration", calibrated[0], "--out", tmp_path / "m.onnx")
+    said = answer(*common)
+    assert (said["quantizer"], said["method"]) == ("onnxruntime", "percentile")
+    assert ["--quantizer onnxruntime and --method percentile by default" in note for note in said["notes"]] == [True]
+    assert "mien optimize calibrate" in said["notes"][0]
+    (note,) = answer(*common, "--quantizer", "modelopt")["notes"]
+    assert note.startswith("--method percentile by default")
+    asked = answer(*common, "--quantizer", "onnxruntime", "--method", "mse")
+    assert (asked["method"], asked["notes"]) == ("mse", [])
+
+
+def test_an_archive_serves_wherever_a_bundle_does(tmp_path):
+    """inspect, check, bench and drill read it as it is; unpack makes the folder again, and says what to do with it."""
+    make_bundle(tmp_path / "bundle")
+    archive = answer("pack", tmp_path / "bundle")["archive"]
+    assert answer("inspect", archive)["variants"] == answer("inspect", tmp_path / "bundle")["variants"]
+    assert answer("check", archive)["bundle"] == archive
+    assert answer("bench", archive, "--rounds", 10)["bundle"] == archive
+    folder = tmp_path / "my bundle"
+    said = answer("unpack", archive, "--out", folder)
+    assert said["release"] == "faces@1.0.0"
+    assert f"mien fleet publish '{folder}'" in said["next"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        path.name for path in (tmp_path / "bundle").iterdir()
+    )
+
+
+def test_weights_are_no_graph(weights, data, tmp_path):
+    """Calibrating weights is answered with the export that comes first, and that export works."""
+    done = mien("calibrate", "--model", weights, "--data", data, "--out", tmp_path / "c.npz", "--json")
+    assert done.returncode == ExitCode.MODEL, done.stderr
+    remedy = json.loads(done.stdout)["remedy"]
+    assert f"mien optimize export --weights {weights} --out " in remedy
 
 
 def test_bench_times_every_variant(tmp_path):

@@ -3,13 +3,10 @@
 import json
 import sys
 
-import numpy as np
-import onnx
 import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
 
 from edge.engine.tensorrt.capabilities import NAMES
 from mien import cli
@@ -18,6 +15,7 @@ from mien.errors import ConfigError, ExitCode, MienError, UnsupportedError
 from optimize.cli_plan import add_to
 from optimize.plan import OLDEST_TENSORRT, STRONG_TYPES_SINCE, image_size, make_plan
 from optimize.variants import FP16, FP32, INT8
+from tests.fakes.small_graph import write_convolution
 
 TABLE = jetpack_table()
 CLASSES = {device.name: device for device in device_classes()}
@@ -131,18 +129,7 @@ def test_image_sizes_are_multiples_of_the_stride(height, width):
 
 @pytest.fixture
 def small_graph(tmp_path):
-    """A convolution of 64 × 64 pixels, as a file."""
-    weight = numpy_helper.from_array(np.zeros((8, 3, 3, 3), np.float32), "w")
-    graph = helper.make_graph(
-        [helper.make_node("Conv", ["x", "w"], ["y"], name="conv", pads=[1] * 4)],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 64, 64])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 8, 64, 64])],
-        [weight],
-    )
-    path = tmp_path / "small.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return path
+    return write_convolution(tmp_path / "small.onnx")
 
 
 def run(monkeypatch, capsys, *words):
@@ -170,21 +157,6 @@ def test_the_command_prints_a_plan_as_json(monkeypatch, capsys):
     assert answer["outlook"] == []
 
 
-def test_the_command_estimates_a_graph_and_draws_it(monkeypatch, capsys, small_graph, tmp_path):
-    """Estimates are marked as such, and both formats are what their names say."""
-    for name, start in (("roof.svg", b"<?xml"), ("roof.png", b"\x89PNG")):
-        picture = tmp_path / name
-        words = ("plan", "--target", "thor-t5000", "--model", str(small_graph), "--plot", str(picture), "--json")
-        code, out = run(monkeypatch, capsys, *words)
-        answer = json.loads(out)
-        assert code == ExitCode.OK
-        assert answer["imgsz"] == "64x64"
-        estimates = [one["estimate"] for one in answer["outlook"]]
-        assert [one["kind"] for one in estimates] == ["roofline (lower bound)"] * 3
-        assert [one["scaled_ms"] for one in estimates] == [None] * 3
-        assert picture.read_bytes().startswith(start)
-
-
 def test_the_command_shows_tables(monkeypatch, capsys, small_graph):
     """For people: estimates and published figures are told apart."""
     code, out = run(monkeypatch, capsys, "plan", "--target", "agx-xavier-32gb", "--model", str(small_graph))
@@ -192,6 +164,23 @@ def test_the_command_shows_tables(monkeypatch, capsys, small_graph):
     assert "ESTIMATE" in out
     assert "PUBLISHED" in out
     assert "careful" in out
+
+
+def test_a_table_fits_a_terminal_of_80_columns(monkeypatch, capsys, small_graph):
+    """No name is cut and no figure is split, however long the sentences beside them are."""
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out = run(monkeypatch, capsys, "plan", "--target", "orin-nx-16gb-super", "--model", str(small_graph))
+    assert all(f"│ {name} " in out for name in (FP32, FP16, INT8))
+    assert "fp32 (tf32)" in out
+    assert "…" not in out.partition("ESTIMATE")[0]
+    assert max(map(len, out.splitlines()[2:])) <= 80
+
+
+def test_a_model_that_is_weights_is_exported_first(monkeypatch, capsys):
+    """The option for weights is another one, and a graph is made by a command that is named."""
+    code, out = run(monkeypatch, capsys, "plan", "--target", "orin-nx-8gb", "--model", "final.pt", "--json")
+    assert code == ExitCode.MODEL
+    assert "mien optimize export --weights final.pt" in json.loads(out)["remedy"]
 
 
 def test_the_classes_are_listed(monkeypatch, capsys):
