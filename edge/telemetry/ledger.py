@@ -28,6 +28,8 @@ WINDOWS = "window"
 _ROW_BYTES = 64
 """What a message costs beside its payload."""
 _DURABLE_EVERY_S = 60.0
+_CALM_S = 60.0
+"""A disk that refused takes telemetry again when it did for so long."""
 _COLUMNS = "id, channel, stored_s, span_s, sent, payload"
 _CLOCK = "clock_s"
 
@@ -85,6 +87,8 @@ class Ledger:
         self._owed: set[str] = set()
         self._latest: dict[str, bytes] = {}
         self._durable_at_s = float("-inf")
+        self._refused_at_s: float | None = None
+        """When it last did, until that was long ago: a full disk takes one write and refuses the next."""
         self._without_file: sqlite3.Error | None = None
         self.last_id = 0
         """The number of the newest message so far."""
@@ -185,8 +189,9 @@ class Ledger:
             return False
         if durable:
             self._durable_at_s = self.now_s
-        if self.refused:
-            self.refused = False
+        self.refused = False
+        if self._refused_at_s is not None and self.now_s - self._refused_at_s >= _CALM_S:
+            self._refused_at_s = None
             self.tell("spool_back", "info", "the disk takes telemetry again")
         return True
 
@@ -252,11 +257,13 @@ class Ledger:
         return default
 
     def _refuse(self, error: sqlite3.Error) -> None:
-        if self.refused:
-            return
+        known, self._refused_at_s = self._refused_at_s is not None, self.now_s
         self.refused = True
-        _log.error("the disk refuses telemetry, which waits in memory now: %s", error)
-        self.tell("spool_refused", "error", f"the disk refuses telemetry, which waits in memory now: {error}")
+        with suppress(sqlite3.Error):  # the log gives its room back: the next write may find enough
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if not known:
+            _log.error("the disk refuses telemetry, which waits in memory now: %s", error)
+            self.tell("spool_refused", "error", f"the disk refuses telemetry, which waits in memory now: {error}")
 
     def _begin_anew(self, reason: sqlite3.Error) -> None:
         self._connection.close()

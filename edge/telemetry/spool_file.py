@@ -37,6 +37,8 @@ COMMIT;
 """
 """Takes over a file of the version before; whether its messages were sent is unknown, so they count as sent."""
 _SIDE_FILES = ("", "-wal", "-shm")
+_LOG_PAGES = 256
+"""A megabyte of log: written back every few minutes, and no more than that is in the way on a small disk."""
 _AS_FOUND = "-as-found"
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100
@@ -115,6 +117,8 @@ def _connected(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit={_LOG_PAGES * 4096}")
         present = {row[1] for row in connection.execute("PRAGMA table_info(outbox)")}
         is_of_before = bool(present) and "sent" not in present
         connection.executescript(_OF_BEFORE.format(schema=_SCHEMA) if is_of_before else _SCHEMA)

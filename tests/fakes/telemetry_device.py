@@ -73,7 +73,7 @@ class Ears:
         self._publisher = publisher
 
     def connected(self) -> None:
-        print("connected", flush=True)
+        _say("connected")
         self._publisher.wake()
 
     def received(self, topic: str, payload: bytes) -> None: ...
@@ -82,7 +82,12 @@ class Ears:
         self._publisher.acknowledged(ticket, accepted=accepted)
 
     def refused(self, times: int, reason: str) -> None:
-        print(f"refused {times}: {reason}", flush=True)
+        _say(f"refused {times}: {reason}")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
@@ -105,7 +110,11 @@ def main() -> None:
         will=(topics.topic(DEVICE, "status"), b""),
     )
     publisher = Publisher(
-        spool, link, lambda channel: topics.topic(DEVICE, channel), first_pause_s=0.1, catch_up_per_s=500
+        spool,
+        link,
+        lambda channel: topics.topic(DEVICE, channel),
+        first_pause_s=0.1,
+        catch_up_per_s=settings.get("catch_up_per_s", 500),
     )
     meter = MadeUpMeter()
     recorder = Recorder(
@@ -122,15 +131,15 @@ def main() -> None:
     publisher.start()
     link.start(Ears(publisher))
     recorder.start()
-    print("started", flush=True)
+    _say("started")
     stop.wait()
     recorder.close()
     publisher.flush(settings.get("flush_s", 5.0))
     publisher.close()
     link.close()
-    print(json.dumps({"waiting": len(spool), "lost": spool.lost}), flush=True)
+    _say(json.dumps({"waiting": len(spool), "lost": spool.lost}))
     spool.close()
-    print("threads: " + ",".join(thread.name for thread in threading.enumerate()), flush=True)
+    _say("threads: " + ",".join(thread.name for thread in threading.enumerate()))
 
 
 if __name__ == "__main__":

@@ -354,7 +354,7 @@ def test_few_damaged_files_are_kept(path: Path, reopen: Callable[..., Spool]) ->
     assert len([found for found in path.parent.glob("*.damaged-*") if found.name[-1].isdigit()]) == 3
 
 
-def test_a_refusing_disk_leaves_messages_in_memory(path: Path, reopen: Callable[..., Spool]) -> None:
+def test_a_refusing_disk_leaves_messages_in_memory(reopen: Callable[..., Spool], clock: Clock) -> None:
     """While SQLite may not grow, new messages wait in memory and can be sent; then the disk gets them, in order."""
     spool = reopen(SpoolLimits())
     put(spool, range(3))
@@ -369,11 +369,29 @@ def test_a_refusing_disk_leaves_messages_in_memory(path: Path, reopen: Callable[
     assert len(held) == 1
     spool.done(held[0].item_id)
     connection.execute("PRAGMA max_page_count=1000000")
+    clock.now_s += 100.0
     put(spool, range(200, 201))
     again = reopen(SpoolLimits())
     numbers = [found.sequence for found in windows(again)]
     assert numbers == [number for number in range(1, 202) if number != 200]
-    assert events(again, "spool_back")
+    assert len(events(again, "spool_back")) == 1
+
+
+def test_a_disk_that_takes_some_writes_is_told_once(reopen: Callable[..., Spool], clock: Clock) -> None:
+    """Refusals that come and go are one event, and the all-clear waits for a quiet minute."""
+    spool = reopen(SpoolLimits())
+    connection = spool._ledger._connection
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    for turn in range(10):
+        connection.execute(f"PRAGMA max_page_count={pages if turn % 2 else 1_000_000}")
+        put(spool, range(100 * turn, 100 * turn + 60))
+        clock.now_s += 10.0
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute("PRAGMA max_page_count=1000000")
+    for _ in range(10):
+        put(spool, range(5000, 5001))
+        clock.now_s += 10.0
+    assert [len(events(spool, kind)) for kind in ("spool_refused", "spool_back")] == [1, 1]
 
 
 def test_memory_is_bounded_too(reopen: Callable[..., Spool]) -> None:
