@@ -20,6 +20,9 @@ BUNDLE = typer.Argument(help="Folder of a bundle, or its archive (.tar.zst).")
 WEIGHTS = typer.Option(..., help="A YOLOv8 or YOLO11 detector (.pt).")
 _RUNTIMES = {"tensorrt": "TRT", "onnxruntime": "CPU"}
 TOP_K = typer.Option(None, help="Boxes that the graph gives, before non-maximum suppression; 100 unless given.")
+MAX_BATCH = typer.Option(
+    1, help="Frames of one call at most: above 1 for devices whose cameras share calls (engine.batching: throughput)."
+)
 METHOD = typer.Option(None, help="How INT8 scales are found: some of percentile, mse, entropy, max; all unless given.")
 IMGSZ = typer.Option(None, help="N or HEIGHTxWIDTH in pixels; the training size unless given.")
 
@@ -45,6 +48,7 @@ def run(
     ),
     calibration_images: int = typer.Option(128, help="Training images to find INT8 scales with."),
     top_k: int | None = TOP_K,
+    max_batch: int = MAX_BATCH,
     gate: Path = typer.Option(None, help="Limits (YAML); those of configs/gates/default.yaml unless given."),
     training_record: Path = typer.Option(None, help="The run.json of the training."),
     intended_use: str = typer.Option("Not stated.", help="What the model is for; stands on its card."),
@@ -78,6 +82,7 @@ def run(
         intended_use=intended_use,
         imgsz=imgsz,
         top_k=top_k,
+        max_batch=max_batch,
         quantizer=quantizer,
         methods=parse_methods(method),
         sensitivity=sensitivity,
@@ -100,6 +105,7 @@ def export(
     out: Path = typer.Option(..., help="The graph (.onnx) to write."),
     imgsz: str = IMGSZ,
     top_k: int | None = TOP_K,
+    max_batch: int = MAX_BATCH,
     as_json: bool = JSON,
 ) -> None:
     """Write the self-contained FP32 graph alone."""
@@ -112,14 +118,14 @@ def export(
 
     check_out(out, weights)
     opened = open_weights(weights)
-    spec = graph_spec(opened, imgsz, top_k)
+    spec = graph_spec(opened, imgsz, top_k, max_batch)
     with progress_bar() as progress:
         export_fp32(opened, spec, out, progress=progress)
     answer = {
         "path": str(out),
         "sha256": sha256_of(out),
         "size_bytes": out.stat().st_size,
-        "input": ["N", spec.height, spec.width, 3],
+        "input": [1 if spec.max_batch == 1 else f"1 … {spec.max_batch}", spec.height, spec.width, 3],
         "top_k": spec.top_k,
         "labels": opened.names,
     }

@@ -81,6 +81,8 @@ class Order:
     imgsz: str | None = None
     top_k: int | None = None
     """Boxes that the graph gives; see :data:`optimize.graph.export.TOP_K`."""
+    max_batch: int = 1
+    """Frames of one call at most: more than one for devices whose cameras share calls of the engine."""
     quantizer: str = "onnxruntime"
     methods: tuple[str, ...] = tuple(METHODS)
     """Ways of finding INT8 scales; the truest to FP32 is taken."""
@@ -175,7 +177,7 @@ def _read(order: Order, release: ReleaseRef, progress: Progress) -> _Source:
     progress.start("read weights")
     weights = open_weights(order.weights)
     check_labels(weights, dataset.names)
-    spec = graph_spec(weights, order.imgsz, order.top_k)
+    spec = graph_spec(weights, order.imgsz, order.top_k, order.max_batch)
     return _Source(
         release=release,
         weights=weights,

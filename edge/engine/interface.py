@@ -25,6 +25,8 @@ OUTPUTS = ("boxes", "scores", "classes")
 """Names of the graph's tensors, the same in every release (see ``mien.release``)."""
 PRECISION_KEY = "mien.precision"
 """Key of the graph's metadata that names its precision."""
+MAX_BATCH_KEY = "mien.max_batch"
+"""Key that names the most frames of one call, where the graph's batch is open; absent where it is fixed."""
 
 
 class EngineError(MienError):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 
-from edge.engine.interface import INPUT, OUTPUTS, PRECISION_KEY
+from edge.engine.interface import INPUT, MAX_BATCH_KEY, OUTPUTS, PRECISION_KEY
 from mien.console import SILENT, Progress
 from mien.errors import ConfigError, InternalError
 from mien.files import write_bytes
@@ -18,6 +18,7 @@ from optimize.graph.structure import name_all
 from optimize.graph.weights import Weights
 
 _LARGEST_SIDE = 4096
+_LARGEST_BATCH = 64
 TOP_K = 100
 """Boxes that a graph gives unless told otherwise, or all anchors where it has fewer."""
 OPSET = 17
@@ -31,14 +32,29 @@ class GraphSpec:
     height: int
     width: int
     top_k: int
+    max_batch: int = 1
+    """The most frames of one call; with 1, the batch is fixed."""
 
 
-def graph_spec(weights: Weights, size: str | None, top_k: int | None = None) -> GraphSpec:
+def graph_spec(weights: Weights, size: str | None, top_k: int | None = None, max_batch: int = 1) -> GraphSpec:
     """Read an image size: ``N``, ``HEIGHTxWIDTH``, or none for the training size.
 
+    Args:
+        weights: the model.
+        size: as written.
+        top_k: boxes that come out; ``None`` for the usual number.
+        max_batch: frames of one call at most.
+
     Raises:
-        ConfigError: not such a size, or no multiple of the model's stride.
+        ConfigError: not such a size, or no multiple of the model's stride; more boxes than anchors, or no such batch.
     """
+    if not 1 <= max_batch <= _LARGEST_BATCH:
+        raise ConfigError(
+            "no graph takes that many frames in one call",
+            found=f"max-batch {max_batch}",
+            wanted=f"1 … {_LARGEST_BATCH}",
+            remedy="give the number of cameras that share the engine: --max-batch 4",
+        )
     text = size or str(weights.trained_size)
     parts = text.lower().split("x")
     if len(parts) > 2 or not all(part.isdigit() for part in parts):  # noqa: PLR2004
@@ -71,7 +87,8 @@ def graph_spec(weights: Weights, size: str | None, top_k: int | None = None) -> 
             wanted=f"1 … {anchors}, the anchors of a model at {height}x{width}",
             remedy="leave --top-k out, or name such a number",
         )
-    return GraphSpec(height=height, width=width, top_k=min(TOP_K, anchors) if top_k is None else top_k)
+    boxes = min(TOP_K, anchors) if top_k is None else top_k
+    return GraphSpec(height=height, width=width, top_k=boxes, max_batch=max_batch)
 
 
 def export_fp32(weights: Weights, spec: GraphSpec, out: Path, *, progress: Progress = SILENT) -> Path:
@@ -99,7 +116,8 @@ def _traced(weights: Weights, spec: GraphSpec) -> onnx.ModelProto:
     from optimize.graph.module import compact_detector
 
     detector = compact_detector(weights.model, height=spec.height, width=spec.width, top_k=spec.top_k)
-    frames = torch.zeros((1, spec.height, spec.width, 3), dtype=torch.uint8)
+    frames = torch.zeros((1 if spec.max_batch == 1 else 2, spec.height, spec.width, 3), dtype=torch.uint8)
+    open_batch = None if spec.max_batch == 1 else {name: {0: "batch"} for name in (INPUT, *OUTPUTS)}
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's notes on shapes, which are fixed here
@@ -111,6 +129,7 @@ def _traced(weights: Weights, spec: GraphSpec) -> onnx.ModelProto:
             output_names=list(OUTPUTS),
             opset_version=OPSET,
             do_constant_folding=True,
+            dynamic_axes=open_batch,
             dynamo=False,
         )
     return onnx.load_model_from_string(buffer.getvalue())
@@ -126,7 +145,9 @@ def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _metadata(weights: Weights, spec: GraphSpec) -> dict[str, str]:
+    batch = {} if spec.max_batch == 1 else {MAX_BATCH_KEY: str(spec.max_batch)}
     return {
+        **batch,
         PRECISION_KEY: "fp32",
         LABELS_KEY: "\n".join(weights.names),
         "mien.input": f"uint8 NHWC bgr letterboxed {spec.height}x{spec.width}",
