@@ -1,5 +1,6 @@
 """The steps between the FP32 graph and a bundle, each as a command of its own."""
 
+import itertools
 import json
 
 import numpy as np
@@ -88,7 +89,10 @@ def test_unsigned_twin_finds_the_same(exported, calibrated, tmp_path, photograph
 
 
 def test_sensitivity_ranks_layers_and_draws_the_curve(exported, data, tmp_path):
-    """Every layer has a loss of its own, the worst first; the file grows as layers return to floating point."""
+    """Every layer has a loss of its own, the worst first; the file grows as layers return to floating point.
+
+    A tiny layer's Q/DQ nodes are larger than what INT8 saves in its weights, so from point to point it may shrink a bit.
+    """
     found = answer(
         "sensitivity", "--model", exported, "--data", data, "--frames", 16, "--calibration-images", 32,
         "--method", "max", "--plot", tmp_path / "curve.svg",
@@ -98,7 +102,8 @@ def test_sensitivity_ranks_layers_and_draws_the_curve(exported, data, tmp_path):
     assert len(losses) > 40
     assert losses[0] > losses[-1]
     sizes = [point["size_bytes"] for point in found["curve"]]
-    assert sizes == sorted(set(sizes))
+    assert (sizes[0], sizes[-1]) == (min(sizes), max(sizes))
+    assert all(later > earlier - 4096 for earlier, later in itertools.pairwise(sizes))
     assert (tmp_path / "curve.svg").read_text().startswith("<svg")
 
 
