@@ -105,7 +105,7 @@ class CameraStatus:
     width: int | None = None
     height: int | None = None
     frames: int | None = None
-    """Read since the start."""
+    """Through the model since the start."""
     dropped: int | None = None
     """Let go for newer ones since the start."""
     reconnects: int | None = None

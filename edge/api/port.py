@@ -75,15 +75,22 @@ def cameras_of(pipeline: Pipeline, sources: Sequence[Source]) -> tuple[CameraSta
         sources: the same that it was made with.
     """
     ended, errors = pipeline.wait(0), dict(pipeline.camera_errors)
+    counts = {count.name: count for count in pipeline.counts()}
 
     def status(source: Source) -> CameraStatus:
         camera, error = source.camera, errors.get(source.name)
         state: CameraState = "ended" if ended or error is not None else "away" if camera.is_away else "live"
+        count = counts[source.name]
+        width, height = count.size or (None, None)
         facts = " · ".join(text for text in (camera.name, camera.description) if text)
         return CameraStatus(
             name=source.name,
             state=state,
             detail=str(error) if error is not None else facts,
+            width=width,
+            height=height,
+            frames=count.finished,
+            dropped=count.dropped,
             reconnects=camera.reconnects,
             bad_frames=camera.bad_frames,
         )
@@ -105,4 +112,5 @@ def pulse_of(pipeline: Pipeline, power: PowerSampler, sources: Sequence[Source])
         tracks=sum(tracker.numbers_given for tracker in trackers) if follows else None,
         faces=sum(tracker.followed for tracker in trackers) if follows else None,
         model_errors=pipeline.model_errors,
+        stage_seconds=pipeline.stage_seconds(),
     )

@@ -29,6 +29,8 @@ class _Lane:
     arrived_at_s: float = 0.0
     finished: bool = False
     dropped: int = 0
+    """Since the last look; those before are in ``dropped_in_all``."""
+    dropped_in_all: int = 0
 
 
 class Intake:
@@ -113,11 +115,17 @@ class Intake:
         for lane in range(len(self._lanes)):
             self.finish(lane)
 
+    @property
+    def dropped(self) -> tuple[int, ...]:
+        """For each camera, the live frames displaced since the start."""
+        return tuple(lane.dropped_in_all + lane.dropped for lane in self._lanes)
+
     def take_dropped(self) -> list[int]:
         """For each camera, the live frames displaced since the last call."""
         with self._changed:
             counts = [lane.dropped for lane in self._lanes]
             for lane in self._lanes:
+                lane.dropped_in_all += lane.dropped
                 lane.dropped = 0
             return counts
 

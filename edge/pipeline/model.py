@@ -82,6 +82,19 @@ class Source:
     """Seconds from frame to frame of a film that is read as fast as can be; ``None``: the clock's time counts."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceCount:
+    """What came of one camera's frames since the start."""
+
+    name: str
+    finished: int
+    """Frames that went through the model and all sinks."""
+    dropped: int
+    """Live frames that were let go for newer ones."""
+    size: tuple[int, int] | None
+    """Width and height of the last frame; ``None`` before the first."""
+
+
 class Sink(Protocol):
     """Takes results, in order, on one thread."""
 

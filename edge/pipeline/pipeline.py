@@ -23,7 +23,7 @@ from edge.engine.interface import RawOutput
 from edge.faces.interface import EndedFace, Faces
 from edge.pipeline.batching import LATENCY_FIRST, Batching
 from edge.pipeline.intake import Intake, Taken
-from edge.pipeline.model import LoadedModel, Result, Sink, Source
+from edge.pipeline.model import STAGES, LoadedModel, Result, Sink, Source, SourceCount
 from edge.pipeline.pacing import FrameRate
 from edge.pipeline.seat import Job, Passenger, Seat
 from edge.pipeline.slots import BoundedQueue, EndOfStream
@@ -66,6 +66,9 @@ class Pipeline:
         self._seats = threading.Condition()
         self._seat: Seat | None = None
         self._labels: dict[int, tuple[str, ...]] = {}
+        self._finished = [0] * len(self._sources)
+        self._sizes: list[tuple[int, int] | None] = [None] * len(self._sources)
+        self._spent_ms = [0.0] * len(STAGES)
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -173,6 +176,18 @@ class Pipeline:
             if not self._seats.wait_for(lambda: old.is_idle or self._ended.is_set(), _DRAIN_S):
                 raise InternalError("the engine that was to be replaced does not finish its frames")
         return old.model
+
+    def counts(self) -> tuple[SourceCount, ...]:
+        """What came of each camera's frames since the start."""
+        dropped = self._intake.dropped
+        return tuple(
+            SourceCount(name=source.name, finished=finished, dropped=lost, size=size)
+            for source, finished, lost, size in zip(self._sources, self._finished, dropped, self._sizes, strict=True)
+        )
+
+    def stage_seconds(self) -> dict[str, float]:
+        """Time that frames spent in each stage since the start."""
+        return {stage: spent_ms / 1e3 for stage, spent_ms in zip(STAGES, self._spent_ms, strict=True)}
 
     def take_dropped(self) -> int:
         """Frames of live cameras that were let go for newer ones since the last call."""
@@ -320,6 +335,14 @@ class Pipeline:
         )
         for sink in self._sinks:
             sink.accept(result)
+        self._count(passenger, result)
+
+    def _count(self, passenger: Passenger, result: Result) -> None:
+        lane, image = passenger.lane, result.frame.image
+        self._finished[lane] += 1
+        self._sizes[lane] = (image.shape[1], image.shape[0])
+        for stage, spent_ms in enumerate(result.stages_ms):
+            self._spent_ms[stage] += spent_ms
         self.finished_frames += 1
 
     def _tracked(

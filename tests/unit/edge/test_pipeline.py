@@ -269,6 +269,30 @@ def test_two_cameras_share_one_engine(pipelines: list[Pipeline]) -> None:
     assert engine.calls == 20
 
 
+def test_each_camera_has_its_own_counts(pipelines: list[Pipeline]) -> None:
+    """Frames, drops and size are kept apart; drops stay counted when the window's share was taken."""
+    busy, calm = FakeCamera(live=True), FakeCamera(live=False, size=(96, 32))
+    gate = threading.Event()
+    pipeline, _sink = cameras_of(pipelines, busy, calm)
+    pipeline.replace_model(fake_model(FakeEngine(gate=gate)))
+    pipeline.start()
+    busy.give(30)
+    busy.end()
+    for thread in threading.enumerate():
+        if thread.name == "capture camera-0":
+            thread.join(10)
+    taken = pipeline.take_dropped()
+    gate.set()
+    calm.give(3)
+    calm.end()
+    assert pipeline.wait(10)
+    first, second = pipeline.counts()
+    assert (first.finished + first.dropped, second.finished, second.dropped) == (30, 3, 0)
+    assert first.dropped == taken + pipeline.take_dropped()
+    assert (first.size, second.size) == ((64, 48), (32, 96))
+    assert pipeline.stage_seconds()["infer"] > 0
+
+
 def test_throughput_first_puts_frames_of_all_cameras_into_one_call(pipelines: list[Pipeline]) -> None:
     """With room for four, twenty frames of four files take five calls, and each gets its own answer."""
     cameras = [FakeCamera(live=False) for _ in range(4)]
