@@ -93,6 +93,8 @@ class Window(Message):
     precision: Precision | None = None
     frames: Count
     dropped: Count = 0
+    cameras: dict[str, Count] = {}
+    """Frames by camera, on a device with several."""
     fps: Amount
     latency_ms: dict[str, Percentiles] = {}
     """By stage: capture, letterbox, infer, decode, total (capture to result)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,8 @@ class FrameTally:
     confidence_sum: float
     confidence_histogram: npt.NDArray[np.int64]
     brightness_histogram: npt.NDArray[np.int64]
+    sources: dict[str, int] = field(default_factory=dict)
+    """Frames by camera."""
 
     @property
     def seconds(self) -> float:
@@ -70,6 +72,7 @@ class FrameMeter:
         with self._lock:
             self._ring[self._frames % _RING_FRAMES] = result.stages_ms
             self._frames += 1
+            self._sources[result.source] = self._sources.get(result.source, 0) + 1
             self._brightness[min(int(result.luma * BRIGHTNESS_BINS / 256), BRIGHTNESS_BINS - 1)] += 1
             if len(found):
                 np.add.at(self._classes, np.clip(found.classes, 0, _MOST_CLASSES - 1), 1)
@@ -89,6 +92,7 @@ class FrameMeter:
                 confidence_sum=self._confidence_sum,
                 confidence_histogram=self._confidence,
                 brightness_histogram=self._brightness,
+                sources=self._sources,
             )
             self._clear()
         return tally
@@ -109,6 +113,7 @@ class FrameMeter:
     def _clear(self) -> None:
         self._started_at_s = self._clock()
         self._frames = 0
+        self._sources: dict[str, int] = {}
         self._classes = np.zeros(_MOST_CLASSES, np.int64)
         self._confidence = np.zeros(CONFIDENCE_BINS, np.int64)
         self._brightness = np.zeros(BRIGHTNESS_BINS, np.int64)

@@ -59,6 +59,7 @@ def merge_windows(first: Window, second: Window) -> Window:
             "ended_at": ended_at,
             "frames": frames,
             "dropped": first.dropped + second.dropped,
+            "cameras": _added(first.cameras, second.cameras),
             "fps": frames / seconds if seconds > 0 else 0.0,
             "latency_ms": _latency(first, second),
             "power": _power(first, second),

@@ -62,6 +62,7 @@ def build_window(
         precision=context.precision,
         frames=tally.frames,
         dropped=dropped,
+        cameras=tally.sources if len(tally.sources) > 1 else {},
         fps=tally.frames / tally.seconds if tally.seconds > 0 else 0.0,
         latency_ms=percentiles_of(tally.latency_ms),
         power=power_of(samples, context.power_source, seconds=tally.seconds, frames=tally.frames),

@@ -293,6 +293,23 @@ def test_each_camera_has_its_own_counts(pipelines: list[Pipeline]) -> None:
     assert pipeline.stage_seconds()["infer"] > 0
 
 
+def test_a_tally_tells_cameras_apart(pipelines: list[Pipeline]) -> None:
+    """Frames by camera add up to all frames."""
+    meter, cameras = FrameMeter(), (FakeCamera(live=False), FakeCamera(live=False))
+    sources = [Source(name=name, camera=camera) for name, camera in zip(("door", "yard"), cameras, strict=True)]
+    pipeline = Pipeline(sources, sinks=(meter,))
+    pipelines.append(pipeline)
+    pipeline.replace_model(fake_model(FakeEngine()))
+    for count, camera in enumerate(cameras, start=2):
+        camera.give(count)
+        camera.end()
+    pipeline.start()
+    assert pipeline.wait(10)
+    tally = meter.take()
+    assert (tally.sources, tally.frames) == ({"door": 2, "yard": 3}, 5)
+    assert meter.take().sources == {}
+
+
 def test_throughput_first_puts_frames_of_all_cameras_into_one_call(pipelines: list[Pipeline]) -> None:
     """With room for four, twenty frames of four files take five calls, and each gets its own answer."""
     cameras = [FakeCamera(live=False) for _ in range(4)]

@@ -50,6 +50,7 @@ def rows(draw: st.DrawFn, least: int = 1) -> list[Window]:
                 at,
                 seconds,
                 frames=frames,
+                cameras={"door": frames // 3, "yard": frames - frames // 3},
                 dropped=draw(st.integers(0, 100)),
                 latency_ms={"total": Percentiles(p50=p50, p95=p95, p99=p95)} if frames else {},
                 power=Power(source="x", total_w=watts, energy_j=watts * seconds) if measured else Power(source="x"),
@@ -75,6 +76,8 @@ def test_nothing_that_is_counted_gets_lost(windows: list[Window]) -> None:
     for name in ("frames", "dropped", "detections", "merged"):
         assert getattr(whole, name) == sum(getattr(part, name) for part in windows)
     assert whole.expressions == {label: sum(part.expressions[label] for part in windows) for label in LABELS}
+    assert whole.cameras["door"] == sum(part.cameras["door"] for part in windows)
+    assert sum(whole.cameras.values()) == whole.frames
     assert whole.confidence_histogram[1] == whole.detections
     assert whole.brightness_histogram == (whole.frames,)
     assert whole.dropped_messages["window"] == sum(part.dropped_messages["window"] for part in windows)
