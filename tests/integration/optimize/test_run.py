@@ -107,6 +107,17 @@ def test_sensitive_layers_return_to_floating_point_until_the_gate_holds(tmp_path
     assert "orin-nano-8gb" in (tmp_path / "b" / "model_card.md").read_text()
 
 
+def test_the_curve_can_be_left_out(tmp_path, weights, data):
+    """Without it the report has no curve and says why."""
+    (tmp_path / "wide.yaml").write_text(WIDE)
+    more = ("--gate", tmp_path / "wide.yaml", "--precision", "fp32,int8", "--no-sensitivity")
+    done = order(weights, data, tmp_path / "b", *more)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "b" / "report.html").read_text()
+    assert page.count("<svg") == 3
+    assert "--no-sensitivity left it out" in page
+
+
 def test_exchanged_channels_are_named_as_the_cause(tmp_path, weights, data):
     """Weights that were trained with red and blue the other way round find little; the refusal says so."""
     root = tmp_path / "data"
@@ -224,7 +235,7 @@ def test_gate_refuses_and_leaves_nothing(tmp_path, weights, data):
     [
         (("--calibration-images", "31"), ExitCode.DATA, "too few"),
         (("--imgsz", "100"), ExitCode.CONFIG, "image size"),
-        (("--version", "one"), ExitCode.BUNDLE, "release"),
+        (("--version", "one"), ExitCode.CONFIG, "release"),
         (("--precision", "int8"), ExitCode.CONFIG, "precisions"),
         (("--method", "magic"), ExitCode.CONFIG, "scales"),
         (("--target", "orin-nano-8bg"), ExitCode.CONFIG, "did you mean orin-nano-8gb"),
