@@ -6,7 +6,7 @@ overwritten by the next call; library errors become :class:`EngineError`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -146,6 +146,20 @@ def checked_frames(
             wanted=f"uint8[{most if fixed_batch else 'N'}, {', '.join(map(str, one))}]",
         )
     return np.ascontiguousarray(frames)
+
+
+def largest_batch(path: Path, metadata: Mapping[str, str]) -> int:
+    """The most frames that a graph with an open batch takes in a call.
+
+    Raises:
+        EngineError: what it says is no number of frames.
+    """
+    stated = metadata.get(MAX_BATCH_KEY, "1")
+    if not stated.isascii() or not stated.isdecimal() or int(stated) < 1:
+        raise EngineError(
+            f"{path} names no batch that can be run", found=f"{MAX_BATCH_KEY} = {stated!r}", wanted="1 or more"
+        )
+    return int(stated)
 
 
 def check_names(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:

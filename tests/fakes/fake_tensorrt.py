@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import enum
 import json
-import math
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from edge.engine.cuda import Gpu
-from edge.engine.interface import EngineError
+from tests.fakes.fake_cuda import ORIN, FakeCuda
 
+__all__ = ["ORIN", "FakeCuda", "FakeTensorRt", "write_graph"]
 VERSIONS = {8: "8.5.2.2", 10: "10.3.0", 11: "11.4.0.106"}
 SIDE, TOP_K = 8, 4
-ORIN = Gpu(name="Orin", compute_capability="8.7", integrated=True, clock_khz=1_300_000)
 CONVOLUTION = {"name": "conv", "dtype": "FLOAT", "dla": True}
 CAST = {"name": "cast", "dtype": "FLOAT"}
 GRAPHS = {
@@ -31,10 +30,12 @@ GRAPHS = {
 }
 
 
-def write_graph(path: Path, layers: list[dict[str, Any]] | str = "fp32", *, batch: int = 1) -> Path:
-    """Write a graph of layers, or of a precision."""
+def write_graph(
+    path: Path, layers: list[dict[str, Any]] | str = "fp32", *, batch: int = 1, metadata: bytes = b"", **more: Any
+) -> Path:
+    """Write a graph of layers, or of a precision; a batch of -1 is open."""
     chosen = GRAPHS[layers] if isinstance(layers, str) else layers
-    path.write_text(json.dumps({"layers": chosen, "batch": batch}))
+    path.write_bytes(metadata + json.dumps({"layers": chosen, "batch": batch, **more}).encode())
     return path
 
 
@@ -59,6 +60,9 @@ class FakeTensorRt:
         self.timings: set[str] = set()
         self.spare_bytes = spare_mb << 20
         self.steps = 3
+        self.executions = 0
+        self.refused_executions: set[int] = set()
+        """Which executions fail, counted from one over all contexts."""
         self._dla_cores, self._fast, self._gpu = dla_cores, fast, gpu
         self._enums(generation)
         self._interfaces(generation)
@@ -70,7 +74,7 @@ class FakeTensorRt:
 
     def nptype(self, kind: Any) -> type:
         """The numpy type of a tensor's type."""
-        return {"FLOAT": np.float32, "INT32": np.int32, "UINT8": np.uint8}[kind.name]
+        return {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32, "UINT8": np.uint8}[kind.name]
 
     def _enums(self, generation: int) -> None:
         precisions = ["FP16", "INT8"] if generation < 11 else []
@@ -98,6 +102,7 @@ class FakeTensorRt:
             names = ("get_batch", "get_batch_size", "read_calibration_cache", "write_calibration_cache")
             self.IInt8EntropyCalibrator2 = type("IInt8EntropyCalibrator2", (), dict.fromkeys(names))
             self.IBuilderConfig.int8_calibrator = None
+            self.IBuilderConfig.set_calibration_profile = lambda config, profile: bool(profile.shapes)
         if generation >= 10:
             names = ("phase_start", "step_complete", "phase_finish")
             self.IProgressMonitor = type("IProgressMonitor", (), dict.fromkeys(names))
@@ -120,6 +125,9 @@ class FakeTensorRt:
             def create_builder_config(self) -> Any:
                 return library.IBuilderConfig(library)
 
+            def create_optimization_profile(self) -> Any:
+                return _Profile()
+
             def build_serialized_network(self, network: Any, config: Any) -> bytes | None:
                 return library.build(network, config, self.logger)
 
@@ -135,6 +143,12 @@ class FakeTensorRt:
         if asked["workspace"] > self.spare_bytes:
             logger.log(error, "[defaultAllocator.cpp::allocate::31] Error Code 1: Cuda Runtime (out of memory)")
             return None
+        if network.batch < 0 and not asked["profiles"]:
+            logger.log(
+                error,
+                "Error Code 4: Network has dynamic or shape inputs, but no optimization profile has been defined.",
+            )
+            return None
         if not self._steps_done(config):
             logger.log(error, "Error Code 7: BuildCanceled")
             return None
@@ -142,7 +156,8 @@ class FakeTensorRt:
             config.cache.entries |= {layer["name"] for layer in network.layers}
         if (calibrator := getattr(config, "int8_calibrator", None)) is not None:
             asked["scales"] = self._calibrated(calibrator)
-        return json.dumps({**asked, "layers": network.layers, "batch": network.batch}).encode()
+        plan = {**asked, "layers": network.layers, "batch": network.batch, "half_scores": network.half_scores}
+        return json.dumps(plan).encode()
 
     def _steps_done(self, config: Any) -> bool:
         monitor = getattr(config, "progress_monitor", None)
@@ -190,6 +205,7 @@ class _Network:
         self.flags = [kind.name for kind in library.NetworkDefinitionCreationFlag if flags >> int(kind) & 1]
         self.layers: list[dict[str, Any]] = []
         self.batch = 1
+        self.half_scores = False
         self.names = ["frames", "boxes", "scores", "classes"]
         self._library = library
 
@@ -225,17 +241,26 @@ def _parser_of(library: FakeTensorRt) -> type:
 
         def parse(self, content: bytes) -> bool:
             try:
-                graph = json.loads(content)
+                graph = json.loads(content[content.index(b"{") :])
             except ValueError:
                 return False
             self._network.layers, self._network.batch = graph["layers"], graph["batch"]
             self._network.names = graph.get("names", self._network.names)
+            self._network.half_scores = graph.get("half_scores", False)
             return True
 
         def get_error(self, index: int) -> Any:
             return SimpleNamespace(desc=lambda: "Failed to parse the ONNX model.")
 
     return OnnxParser
+
+
+class _Profile:
+    shapes: tuple[tuple[int, ...], ...] = ()
+
+    def set_shape(self, name: str, *shapes: tuple[int, ...]) -> None:
+        assert name == "frames"
+        self.shapes = shapes
 
 
 class _TimingCache:
@@ -259,10 +284,15 @@ class _Config:
         self._library = library
         self._flags: set[Any] = set()
         self._workspace = 0
+        self._profiles: list[_Profile] = []
         self.cache: _TimingCache | None = None
 
     def set_memory_pool_limit(self, pool: Any, size: int) -> None:
         self._workspace = size
+
+    def add_optimization_profile(self, profile: _Profile) -> int:
+        self._profiles.append(profile)
+        return len(self._profiles) - 1 if len(set(profile.shapes)) == 1 else -1
 
     def set_flag(self, flag: Any) -> None:
         self._flags.add(flag)
@@ -291,19 +321,21 @@ class _Config:
             "workspace": self._workspace,
             "known": sorted(self.cache.entries) if self.cache else [],
             "dla": self.DLA_core,
+            "profiles": [profile.shapes[2] for profile in self._profiles],
             "calibrated": getattr(self, "int8_calibrator", None) is not None,
         }
 
 
 class _Engine:
     def __init__(self, library: FakeTensorRt, plan: dict[str, Any]) -> None:
-        self._library, self._plan = library, plan
+        self._plan = plan
         kinds = library.DataType
-        batch = plan["batch"]
+        self.library = library
+        self.batch = batch = plan["batch"]
         self._tensors = {
             plan.get("input", "frames"): ((batch, SIDE, SIDE, 3), kinds.UINT8),
             "boxes": ((batch, TOP_K, 4), kinds.FLOAT),
-            "scores": ((batch, TOP_K), kinds.FLOAT),
+            "scores": ((batch, TOP_K), kinds.HALF if plan.get("half_scores") else kinds.FLOAT),
             "classes": ((batch, TOP_K), kinds.INT32),
         }
         self.num_io_tensors = len(self._tensors)
@@ -312,7 +344,7 @@ class _Engine:
         return list(self._tensors)[index]
 
     def get_tensor_mode(self, name: str) -> Any:
-        modes = self._library.TensorIOMode
+        modes = self.library.TensorIOMode
         return modes.OUTPUT if name in {"boxes", "scores", "classes"} else modes.INPUT
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
@@ -320,6 +352,9 @@ class _Engine:
 
     def get_tensor_dtype(self, name: str) -> Any:
         return self._tensors[name][1]
+
+    def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
+        return [tuple(self._plan["profiles"][profile_index])] * 3
 
     def create_execution_context(self) -> Any:
         return _Context(self)
@@ -339,65 +374,32 @@ class _Context:
     def __init__(self, engine: _Engine) -> None:
         self._engine = engine
         self._addresses: dict[str, int] = {}
+        self._batch = engine.batch
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self._batch = shape[0]
+        return self._batch == self._engine.get_tensor_profile_shape(name, 0)[2][0]
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return (self._batch, *self._engine.get_tensor_shape(name)[1:])
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self._addresses[name] = address
         return True
 
     def execute_async_v3(self, stream: int) -> bool:
-        memory = FakeCuda.memory
-        frames = np.frombuffer(memory[self._addresses["frames"]], np.uint8).reshape(
-            self._engine.get_tensor_shape("frames")
-        )
-        means = frames.reshape(len(frames), -1).mean(axis=1, keepdims=True) / 255
-        scores = np.repeat(means, TOP_K, axis=1).astype(np.float32)
-        memory[self._addresses["scores"]][:] = scores.tobytes()
+        library = self._engine.library
+        library.executions += 1
+        if library.executions in library.refused_executions:
+            return False
+        FakeCuda.by_stream[stream].queue(partial(self._compute, dict(self._addresses)))
         return True
 
-
-class FakeCuda:
-    """Memory of a GPU that is not there; every address is unique in the process."""
-
-    name = "fake"
-    stream = 7
-    memory: ClassVar[dict[int, bytearray]] = {}
-    _next = iter(range(1, 1 << 30))
-
-    def __init__(self, gpu: Gpu = ORIN, *, free_mb: int = 4096) -> None:
-        self._gpu, self._free_bytes = gpu, free_mb << 20
-        self.mine: set[int] = set()
-        self.uploads: list[bytes] = []
-        self.closed = False
-
-    def gpu(self) -> Gpu:
-        return self._gpu
-
-    def free_bytes(self) -> int:
-        return self._free_bytes
-
-    def allocate(self, size_bytes: int) -> int:
-        address = next(self._next)
-        self.memory[address] = bytearray(size_bytes)
-        self.mine.add(address)
-        return address
-
-    def free(self, address: int) -> None:
-        self.mine.remove(address)
-        del self.memory[address]
-
-    def pinned(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        return np.zeros(shape, dtype)
-
-    def upload(self, address: int, source: np.ndarray) -> None:
-        if self.closed or len(self.memory[address]) != source.nbytes:
-            raise EngineError("a copy beyond its memory")
-        self.memory[address][:] = source.tobytes()
-        self.uploads.append(source.tobytes())
-
-    def download(self, target: np.ndarray, address: int) -> None:
-        target[...] = np.frombuffer(self.memory[address], target.dtype, math.prod(target.shape)).reshape(target.shape)
-
-    def synchronise(self) -> None: ...
-
-    def close(self) -> None:
-        self.closed = True
+    def _compute(self, addresses: dict[str, int]) -> None:
+        memory = FakeCuda.memory
+        frames = memory[addresses["frames"]].reshape(self.get_tensor_shape("frames"))
+        means = frames.reshape(len(frames), -1).mean(axis=1, keepdims=True) / 255
+        scores = np.repeat(means, TOP_K, axis=1).astype(
+            self._engine.library.nptype(self._engine.get_tensor_dtype("scores"))
+        )
+        memory[addresses["scores"]][:] = scores.reshape(-1).view(np.uint8)

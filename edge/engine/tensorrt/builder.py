@@ -18,13 +18,22 @@ from typing import TYPE_CHECKING
 
 from edge.engine.cuda import Cuda, open_cuda
 from edge.engine.interface import EngineError, check_names
+from edge.engine.metadata import metadata_of
 from edge.engine.tensorrt.calibrator import Calibration, calibrator_of, check_calibration, refuse_calibration
 from edge.engine.tensorrt.capabilities import Capabilities
 from edge.engine.tensorrt.dla import check_dla, place_on_dla
 from edge.engine.tensorrt.host import Host, read_host
 from edge.engine.tensorrt.inspector import summary_of
 from edge.engine.tensorrt.library import TensorRt, builder_of, load_tensorrt, log_of, runtime_of
-from edge.engine.tensorrt.network import GraphTypes, check_fast, network_flags, parsed, shape_of, types_of
+from edge.engine.tensorrt.network import (
+    GraphTypes,
+    check_fast,
+    fixed_profile,
+    input_shape,
+    network_flags,
+    parsed,
+    types_of,
+)
 from edge.engine.tensorrt.progress import monitor_of
 from edge.engine.tensorrt.sidecar import CacheUse, EngineRecord, Inspection, write_record
 from edge.engine.tensorrt.timing_cache import TimingCache, cache_name
@@ -50,6 +59,8 @@ class BuildOptions:
     """Whether layers that DLA cannot take may run on the GPU."""
     timing_cache: Path | None = None
     """Folder of timing caches; none is kept unless given."""
+    max_batch: int | None = None
+    """Frames a call takes, where the graph leaves that open; what the graph says (``mien.max_batch``) unless given."""
     calibration: Calibration | None = None
     """Frames for TensorRT to find INT8 scales with, where it still can."""
     configure: Callable[[trt.IBuilderConfig], None] | None = None
@@ -66,6 +77,10 @@ class _Work:
     builder: trt.Builder
     network: trt.INetworkDefinition
     types: GraphTypes
+    shape: tuple[int, ...]
+    """Of the input, with the batch that the engine is built for."""
+    open_batch: bool
+    """Whether the graph leaves the batch open, so that a profile must fix it."""
     cache: TimingCache
     calibrator: trt.IInt8EntropyCalibrator2 | None = None
     cache_use: CacheUse = "none"
@@ -151,6 +166,7 @@ class TensorRtBuilder:
             [network.get_output(index).name for index in range(network.num_outputs)],
         )
         types = types_of(library, network)
+        shape, open_batch = input_shape(model, network, metadata_of(content), options.max_batch)
         work = _Work(
             host=host,
             progress=progress,
@@ -158,15 +174,16 @@ class TensorRtBuilder:
             builder=builder,
             network=network,
             types=types,
+            shape=shape,
+            open_batch=open_batch,
             cache=TimingCache(options.timing_cache, cache_name(host, library.__version__)),
         )
         if self._can.speed_hints:
             check_fast(builder, types, host.device.gpu, int8=self._precision(types) == "int8")
         if options.calibration is not None and cuda is not None:
-            check_calibration(options.calibration, network, explicit=types.explicit)
-            batch = shape_of(network.get_input(0).shape)[0]
+            check_calibration(options.calibration, shape, explicit=types.explicit)
             scales = options.calibration.file_for(content)
-            work.calibrator = calibrator_of(library, options.calibration, scales, batch, cuda)
+            work.calibrator = calibrator_of(library, options.calibration, scales, shape[0], cuda)
         if options.dla_core is not None:
             check_dla(options.dla_core, builder.num_DLA_cores, self._precision(types))
         return work
@@ -229,8 +246,11 @@ class TensorRtBuilder:
         config.profiling_verbosity = library.ProfilingVerbosity.DETAILED
         if not work.strong and self._can.precision_flags:
             self._allow_types(config, work)
+        profile = fixed_profile(work.builder, config, work.shape) if work.open_batch else None
         if work.calibrator is not None:
             config.int8_calibrator = work.calibrator
+            if profile is not None:
+                config.set_calibration_profile(profile)
         if options.dla_core is not None:
             work.on_gpu = place_on_dla(
                 library, config, work.network, options.dla_core, allow_fallback=options.allow_gpu_fallback

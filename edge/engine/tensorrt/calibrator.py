@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from edge.engine.cuda import Cuda
 from edge.engine.interface import EngineError
-from edge.engine.tensorrt.network import shape_of
 from mien.errors import UnavailableError, UnsupportedError
 from mien.files import write_bytes
 
@@ -46,7 +45,7 @@ class Calibration:
         return self.cache / f"{digest.hexdigest()[:32]}.scales"
 
 
-def check_calibration(calibration: Calibration, network: trt.INetworkDefinition, *, explicit: bool) -> None:
+def check_calibration(calibration: Calibration, shape: tuple[int, ...], *, explicit: bool) -> None:
     """Refuse a graph that brings scales of its own, or frames that do not fit it.
 
     Raises:
@@ -60,7 +59,6 @@ def check_calibration(calibration: Calibration, network: trt.INetworkDefinition,
             wanted="the fp32 or fp16 graph of the release",
             remedy="name that graph, or leave --implicit-int8 out",
         )
-    shape = shape_of(network.get_input(0).shape)
     found = calibration.frames.shape
     if found[1:] != shape[1:] or calibration.frames.dtype != np.uint8 or found[0] < shape[0]:
         raise EngineError(

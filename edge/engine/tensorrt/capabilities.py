@@ -25,6 +25,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         "IInt8EntropyCalibrator2.read_calibration_cache",
         "IInt8EntropyCalibrator2.write_calibration_cache",
         "IBuilderConfig.int8_calibrator",
+        "IBuilderConfig.set_calibration_profile",
     ),
     "progress_monitor": (
         "IProgressMonitor",

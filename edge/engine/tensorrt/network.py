@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from edge.engine.interface import EngineError
+from edge.engine.interface import INPUT, EngineError, largest_batch
 from edge.engine.tensorrt.capabilities import Capabilities
 from edge.engine.tensorrt.library import TensorRt, log_of
 from mien.errors import UnsupportedError
@@ -55,6 +56,43 @@ def parsed(library: TensorRt, network: trt.INetworkDefinition, model: Path, cont
 def shape_of(dims: trt.Dims) -> tuple[int, ...]:
     """A tensor's shape."""
     return tuple(dims[place] for place in range(len(dims)))
+
+
+def input_shape(
+    model: Path, network: trt.INetworkDefinition, metadata: Mapping[str, str], max_batch: int | None
+) -> tuple[tuple[int, ...], bool]:
+    """The shape of the frames that an engine is built for, and whether the graph leaves the batch open.
+
+    Raises:
+        EngineError: more than the batch is open, or the graph has a batch of its own and another is asked for.
+    """
+    batch, *one = shape_of(network.get_input(0).shape)
+    if any(length < 1 for length in one):
+        raise EngineError(f"{model} has open shapes", found=str([batch, *one]), wanted="at most an open batch")
+    if batch >= 1:
+        if max_batch not in {None, batch}:
+            raise EngineError(
+                f"{model} takes another batch than the one asked for",
+                found=f"a fixed batch of {batch}",
+                wanted=f"{max_batch}, or a graph that leaves its batch open",
+                remedy="ask for no batch, or make a graph for it",
+            )
+        return (batch, *one), False
+    return (largest_batch(model, metadata) if max_batch is None else max_batch, *one), True
+
+
+def fixed_profile(builder: trt.Builder, config: trt.IBuilderConfig, shape: tuple[int, ...]) -> trt.IOptimizationProfile:
+    """Fix an open batch: shortest, usual and largest input are one, so that the work is the same in each call.
+
+    Raises:
+        EngineError: TensorRT takes no such profile.
+    """
+    profile = builder.create_optimization_profile()
+    dims = cast("trt.Dims", shape)  # any sequence serves
+    profile.set_shape(INPUT, dims, dims, dims)
+    if config.add_optimization_profile(profile) < 0:
+        raise EngineError("TensorRT takes no input of this shape", found=str(list(shape)))
+    return profile
 
 
 def types_of(library: TensorRt, network: trt.INetworkDefinition) -> GraphTypes:

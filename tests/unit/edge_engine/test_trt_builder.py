@@ -332,7 +332,7 @@ def test_implicit_scales_are_found_when_asked_for(tmp_path, generation):
         "2 batches of 2",
     )
     assert (record.precision, record.implicit_int8, record.typing) == ("int8", True, "weak")
-    assert cudas[-1].uploads == [FRAMES[:2].tobytes(), FRAMES[2:4].tobytes()]
+    assert cudas[-1].uploaded == [FRAMES[:2].tobytes(), FRAMES[2:4].tobytes()]
     assert [path.read_text() for path in (tmp_path / "scales").iterdir()] == ["2 batches of 2"]
     assert cudas[-1].closed
 

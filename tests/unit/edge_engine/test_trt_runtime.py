@@ -20,13 +20,14 @@ def engine(tmp_path):
     return TensorRtBuilder(library=FakeTensorRt(10), cuda=FakeCuda).build(model, tmp_path / "engine")
 
 
-def opened(path, *, generation=10, gpu=ORIN, graph=None):
-    cuda = FakeCuda(gpu)
+def opened(path, *, generation=10, gpu=ORIN, graph=None, library=None, cuda=None, **options):
+    cuda = cuda or FakeCuda(gpu)
+    library = library or FakeTensorRt(generation)
     try:
-        return TensorRtEngine(path, library=FakeTensorRt(generation), cuda=cuda, graph_sha256=graph), cuda
+        return TensorRtEngine(path, library=library, cuda=cuda, graph_sha256=graph, **options), cuda
     except EngineError:
         assert cuda.closed
-        assert not cuda.mine
+        assert not cuda.held
         raise
 
 
@@ -52,7 +53,7 @@ def test_closing_gives_everything_back(engine):
     running.close()
     running.close()
     assert cuda.closed
-    assert not cuda.mine
+    assert not cuda.held
     with pytest.raises(EngineError, match="closed"):
         running.infer(np.zeros((1, SIDE, SIDE, 3), np.uint8))
 
