@@ -137,13 +137,13 @@ def checked_frames(
     fits = (
         frames.dtype == np.uint8
         and list(frames.shape[1:]) == one
-        and (frames.shape[0] == most if fixed_batch else frames.shape[0] > 0)
+        and (frames.shape[0] == most if fixed_batch else 1 <= frames.shape[0] <= most)
     )
     if not fits:
         raise EngineError(
             "frames do not fit the engine's input",
             found=f"{frames.dtype}{list(frames.shape)}",
-            wanted=f"uint8[{most if fixed_batch else 'N'}, {', '.join(map(str, one))}]",
+            wanted=f"uint8[{most if fixed_batch or most == 1 else f'1 to {most}'}, {', '.join(map(str, one))}]",
         )
     return np.ascontiguousarray(frames)
 

@@ -72,7 +72,7 @@ class TensorRtEngine:
                 self.mapped = self._cuda.gpu().integrated if mapped is None else mapped
                 self._execution = Execution(self._cuda, context, tensors, sets=self.depth + 1, mapped=self.mapped)
                 if graph:
-                    with self._watched(self._execution):
+                    with self._watched():
                         self._execution.capture()
             self._aside, *free = self._execution.buffers
             self._free = deque(free)
@@ -97,7 +97,7 @@ class TensorRtEngine:
         """See :class:`edge.engine.interface.Engine`."""
         execution = self._running()
         block = checked_frames(frames, self._info.input_shape, fixed_batch=True)
-        with self._watched(execution):
+        with self._watched():
             execution.begin(self._aside, block)
             return execution.finish(self._aside)
 
@@ -109,7 +109,7 @@ class TensorRtEngine:
             raise EngineError(
                 "too many batches are under way", found=str(len(self._under_way)), wanted=f"at most {self.depth}"
             )
-        with self._watched(execution):
+        with self._watched():
             execution.begin(self._free[0], block)
         self._tickets += 1
         self._under_way.append((self._tickets, self._free.popleft()))
@@ -126,7 +126,7 @@ class TensorRtEngine:
             )
         _, buffers = self._under_way.popleft()
         self._free.append(buffers)
-        with self._watched(execution):
+        with self._watched():
             return execution.finish(buffers)
 
     def enqueue(self) -> None:
@@ -136,7 +136,7 @@ class TensorRtEngine:
             EngineError: TensorRT refuses.
         """
         execution = self._running()
-        with self._watched(execution):
+        with self._watched():
             execution.enqueue(self._aside)
 
     def synchronise(self) -> None:
@@ -162,13 +162,12 @@ class TensorRtEngine:
         return self._execution
 
     @contextmanager
-    def _watched(self, execution: Execution) -> Iterator[None]:
-        """After a failure nothing is under way that could write into buffers; it is told with TensorRT's words."""
+    def _watched(self) -> Iterator[None]:
+        """A failure is told with TensorRT's words. Streams keep their order, so buffers can be used again at once."""
         self._log.clear()
         try:
             yield
         except EngineError as error:
-            execution.settle()
             found = "; ".join(part for part in (error.what, error.found, self._log.told()) if part)
             raise EngineError(f"{self._info.path} failed on a frame", found=found) from error
 
