@@ -15,7 +15,7 @@ from mien import topics
 from mien.messages import Event, decode
 from tests.integration.conftest import Broker, free_port
 from tests.integration.edge.conftest import Listener
-from tests.integration.edge.telemetry import TelemetryProcess, arrived, assert_complete
+from tests.integration.edge.telemetry import Tap, TelemetryProcess, arrived, assert_complete
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,7 @@ def listen() -> Iterator[Callable[[Broker], Listener]]:
     made: list[Listener] = []
 
     def make(broker: Broker) -> Listener:
-        made.append(Listener(broker.port))
+        made.append(Tap(broker.port))
         return made[-1]
 
     yield make
@@ -87,7 +87,7 @@ def test_a_broker_that_is_killed_in_mid_stream_loses_no_window(
     device: Callable[..., TelemetryProcess],
 ) -> None:
     """Killed without notice, five times, while windows flow: every number arrives."""
-    broker = start_mosquitto("allow_anonymous true", "max_inflight_messages 0")
+    broker = start_mosquitto()
     heard = listen(broker)
     process = device(broker, window_s=0.05)
     for _ in range(5):
@@ -108,7 +108,7 @@ def test_a_flapping_broker_is_borne(
     device: Callable[..., TelemetryProcess],
 ) -> None:
     """Up for a moment and gone again, eight times: windows get through, and in the end all of them have."""
-    broker = start_mosquitto("allow_anonymous true", "max_inflight_messages 0")
+    broker = start_mosquitto()
     heard = listen(broker)
     process = device(broker, window_s=0.05)
     for turn in range(8):
