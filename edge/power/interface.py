@@ -14,7 +14,6 @@ from mien.errors import UnsupportedError
 
 _OTHER_SENSORS = ("nvme", "iwlwifi", "pmic")
 """Sensors whose limits are not the processor's, by the beginning of their name."""
-_REPLAYED = "(replay)"
 
 
 class PowerError(UnsupportedError):
@@ -48,6 +47,8 @@ class PowerSample:
     over_current: bool = False
     alarms: tuple[str, ...] = ()
     """What raised the two flags: cooling devices, rails, counters."""
+    is_replayed: bool = False
+    """Whether the figures are a recording's: they are shown as such, and nothing is decided by them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ class Health:
     at_s: float
     """``time.monotonic()``."""
     hottest_c: float | None = None
-    """The hottest sensor of the processor and board; not a disk's, not a radio's, not a replayed one."""
+    """The hottest sensor of the processor and board; not a disk's, not a radio's."""
     throttled: bool = False
     over_current: bool = False
     memory_free: float | None = None
@@ -69,17 +70,14 @@ def health_of(sample: PowerSample | None, *, at_s: float, memory_free: float | N
     """A reading as a policy sees it.
 
     Args:
-        sample: the newest reading; ``None`` when there is none that is recent.
+        sample: the newest reading; ``None`` when there is none that is recent. A replayed one says nothing of now:
+            another board was hot, throttled or short of memory then.
         at_s: now.
         memory_free: the kernel's own estimate, which goes before the reading's.
     """
-    if sample is None:
+    if sample is None or sample.is_replayed:
         return Health(at_s=at_s, memory_free=memory_free)
-    hot = [
-        degrees
-        for name, degrees in sample.temperature_c.items()
-        if not name.lower().startswith(_OTHER_SENSORS) and not name.endswith(_REPLAYED)
-    ]
+    hot = [degrees for name, degrees in sample.temperature_c.items() if not name.lower().startswith(_OTHER_SENSORS)]
     return Health(
         at_s=at_s,
         hottest_c=max(hot) if hot else None,

@@ -45,6 +45,7 @@ class ReplayedPower:
             total_w=line.total_w,
             rails_w=line.rails_w,
             temperature_c={f"{name} (replay)": value for name, value in line.temperature_c.items()},
+            is_replayed=True,
         )
 
     def close(self) -> None:

@@ -97,6 +97,16 @@ def test_a_replay_needs_a_recording() -> None:
         open_power("replay")
 
 
+def test_a_replay_says_of_each_reading_that_it_is_one(tmp_path: Path) -> None:
+    """Hot as it was, the recording's reading says nothing of this machine."""
+    recording = tmp_path / "hot.log"
+    recording.write_text("RAM 7600/7620MB cpu@99C tj@99C VDD_IN 25000mW/25000mW\n")
+    sample = open_power("replay", replay=recording).read()
+    assert sample is not None
+    assert sample.temperature_c == {"cpu (replay)": 99.0, "tj (replay)": 99.0}
+    assert health_of(sample, at_s=sample.at_s) == Health(at_s=sample.at_s)
+
+
 def test_a_source_asked_for_by_name_is_not_swapped() -> None:
     """A machine without tegrastats says so instead of taking another source."""
     with pytest.raises(PowerError, match="no tegrastats"):
@@ -331,14 +341,30 @@ def test_a_board_that_jtop_knows_little_of_is_read() -> None:
 
 
 def test_health_is_what_a_limits_policy_needs() -> None:
-    """The hottest sensor of the board itself; a disk, a constant and a recording do not count."""
-    temperatures = {"tj": 71.0, "gpu": 69.0, "nvme Composite": 84.0, "PMIC-Die": 100.0, "cpu (replay)": 99.0}
+    """The hottest sensor of the board itself; a disk and a constant do not count."""
+    temperatures = {"tj": 71.0, "gpu": 69.0, "nvme Composite": 84.0, "PMIC-Die": 100.0}
     sample = PowerSample(
         at_s=1.0, total_w=12.0, temperature_c=temperatures, ram_bytes=3, ram_total_bytes=4, throttled=True
     )
     health = health_of(sample, at_s=2.0)
     assert health == Health(at_s=2.0, hottest_c=71.0, throttled=True, memory_free=0.25, total_w=12.0)
     assert health_of(sample, at_s=2.0, memory_free=0.5).memory_free == 0.5
+
+
+def test_a_recording_decides_nothing() -> None:
+    """Whatever a replayed board was, hot, throttled, over-current or short of memory: only this machine's memory counts."""
+    sample = PowerSample(
+        at_s=1.0,
+        total_w=60.0,
+        temperature_c={"tj": 99.0},
+        ram_bytes=99,
+        ram_total_bytes=100,
+        throttled=True,
+        over_current=True,
+        is_replayed=True,
+    )
+    assert health_of(sample, at_s=2.0, memory_free=0.5) == Health(at_s=2.0, memory_free=0.5)
+    assert health_of(sample, at_s=2.0) == Health(at_s=2.0)
 
 
 def test_no_reading_is_no_heat() -> None:
