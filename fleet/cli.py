@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from fleet.cli_keys import keys_app, passphrase
 from mien.console import err, out, print_json, table_of
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Serve a fleet: devices, releases, rollouts.")
 token_app = typer.Typer(no_args_is_help=True, help="Tokens with which devices enrol.")
 device_app = typer.Typer(no_args_is_help=True, help="One device.")
-keys_app = typer.Typer(no_args_is_help=True, help="The registry's signing keys.")
 rollout_app = typer.Typer(no_args_is_help=True, help="Bring a release to the devices.")
 broker_app = typer.Typer(no_args_is_help=True, help="The MQTT broker of a site.")
 for name, part in (
@@ -119,46 +119,12 @@ def device_revoke(device_id: str, url: str = _URL, data: Path = _DATA, json: boo
     _say(answer, f"{device_id} is revoked", json=json)
 
 
-@keys_app.command("init")
-def keys_init(data: Path = _DATA, json: bool = _JSON) -> None:
-    """Make signing keys and an empty registry. 'mien fleet serve' does this by itself at its first start."""
-    import datetime as dt
-
-    from fleet.paths import DataFolder
-    from fleet.registry.repository import Repository
-
-    folder = DataFolder(data)
-    folder.create()
-    repository = Repository(folder)
-    with repository.locked():
-        repository.create(dt.datetime.now(dt.timezone.utc))
-    answer = {"offline_keys": str(folder.offline_keys), "online_keys": str(folder.online_keys)}
-    _say(answer, f"keys made; move {folder.offline_keys} to a machine that is not on the network", json=json)
-
-
-@keys_app.command("renew")
-def keys_renew(
-    data: Path = _DATA,
-    keys: Path | None = typer.Option(None, help="Where the offline keys are, if not in the data folder."),
-    json: bool = _JSON,
-) -> None:
-    """Sign the list of releases anew before it expires; needs the offline keys."""
-    import datetime as dt
-
-    from fleet.paths import DataFolder
-    from fleet.registry.repository import Repository
-
-    repository = Repository(DataFolder(data), offline=keys)
-    with repository.locked():
-        repository.add({}, {}, dt.datetime.now(dt.timezone.utc))
-    _say({"renewed": True}, "the list of releases is signed anew", json=json)
-
-
 @app.command("publish")
 def publish_bundle(
     bundle: Path,
     data: Path = _DATA,
     keys: Path | None = typer.Option(None, help="Where the offline keys are, if not in the data folder."),
+    passphrase_file: Path | None = typer.Option(None, help="Opens encrypted keys; its first line counts."),
     url: str = _URL,
     json: bool = _JSON,
 ) -> None:
@@ -169,7 +135,8 @@ def publish_bundle(
     from fleet.registry.publish import publish
     from fleet.registry.repository import Repository
 
-    done = publish(bundle, Repository(DataFolder(data), offline=keys), dt.datetime.now(dt.timezone.utc))
+    repository = Repository(DataFolder(data), offline=keys, passphrase=passphrase(passphrase_file))
+    done = publish(bundle, repository, dt.datetime.now(dt.timezone.utc))
     registered = _tell_service(url, data, done)
     answer = {
         "release": str(done.release),

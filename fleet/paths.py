@@ -42,6 +42,11 @@ class DataFolder:
         return self.root / "tuf" / "targets"
 
     @property
+    def tuf_pending(self) -> Path:
+        """Metadata that waits for signatures of offline keys; never served."""
+        return self.root / "tuf" / "pending"
+
+    @property
     def registry_lock(self) -> Path:
         """Held by whoever changes the TUF repository."""
         return self.root / "tuf" / "lock"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.registry.content import target_place
+from fleet.registry.keys import ENGINES
 from fleet.registry.repository import Repository
 from fleet.store.releases import Release
 from mien.bundle import verify_bundle
@@ -34,10 +35,10 @@ def publish(bundle: Path, repository: Repository, now: dt.datetime) -> Published
     """Check a bundle and sign its files.
 
     Raises:
-        BundleError: the bundle is damaged, or its version is taken or does not rise.
+        BundleError: the bundle is damaged, its name is reserved, or its version is taken or does not rise.
         GateError: its accuracy gate did not pass.
         ConfigError: there is no registry.
-        TrustError: the signing keys are not here.
+        TrustError: not enough signing keys are here; the release waits for the signatures that it lacks.
     """
     if not repository.exists():
         raise ConfigError(
@@ -46,6 +47,7 @@ def publish(bundle: Path, repository: Repository, now: dt.datetime) -> Published
             remedy="name the service's data folder with --data, or make one: mien fleet keys init",
         )
     manifest = verify_bundle(bundle)
+    _check_name(manifest)
     _check_gate(manifest)
     digest = sha256_of(bundle / MANIFEST)
     prefix = f"{manifest.name}/{manifest.version}/"
@@ -88,6 +90,16 @@ def read_release(repository: Repository, ref: ReleaseRef, *, at: float) -> Relea
         raise BundleError(f"the registry's copy of {ref} is not what was signed", found=str(place))
     manifest = parse_manifest(place.read_bytes(), source=str(place))
     return Release(ref=str(ref), manifest_sha256=target.hashes["sha256"], manifest=manifest, published_at=at)
+
+
+def _check_name(manifest: Manifest) -> None:
+    if manifest.name == ENGINES:
+        raise BundleError(
+            f"a release may not be called {ENGINES}",
+            found=str(manifest.ref),
+            wanted=f"another name: paths below {ENGINES}/ belong to engines that canaries built",
+            remedy="pack the bundle again under another name",
+        )
 
 
 def _check_gate(manifest: Manifest) -> None:

@@ -126,7 +126,7 @@ def test_a_publication_that_was_killed_leaves_the_old_state(repository, bundle):
 def test_keys_are_private_and_made_once(repository):
     """Only this user reads them, and a second set-up is refused."""
     keys = list(repository.targets_folder.parents[1].joinpath("keys").rglob("*.pem"))
-    assert len(keys) == 4
+    assert len(keys) == 5
     assert not [key for key in keys if key.stat().st_mode & 0o077]
     with pytest.raises(ConfigError):
         repository.create(NOW)
