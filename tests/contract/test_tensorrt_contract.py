@@ -58,10 +58,15 @@ def test_usage_was_found(used):
         ("Builder", "build_serialized_network"),
         ("IBuilderConfig", "int8_calibrator"),
         ("IExecutionContext", "execute_async_v3"),
+        ("IExecutionContext", "set_input_shape"),
+        ("ICudaEngine", "get_tensor_profile_shape"),
+        ("IBuilderConfig", "set_calibration_profile"),
         ("ILogger.Severity", "ERROR"),
         ("ParserError", "desc"),
     } <= names
     assert ["IBuilderConfig", "set_timing_cache", 2, []] in used["calls"]
+    assert ["IOptimizationProfile", "set_shape", 4, []] in used["calls"]
+    assert ["IExecutionContext", "set_tensor_address", 2, []] in used["calls"]
     assert {entry["base"] for entry in used["derived"]} == {"ILogger", "IProgressMonitor", "IInt8EntropyCalibrator2"}
 
 

@@ -34,6 +34,8 @@ def usage_of(paths: list[str]) -> dict[str, Any]:
     parse_config_file(options, lambda: None, str(ROOT / "pyproject.toml"))
     options.export_types, options.preserve_asts, options.incremental = True, True, False
     options.cache_dir, options.plugins = "/dev/null", []
+    options.explicit_package_bases = True  # bench/edge.py is not the package edge
+    options.mypy_path = [str(ROOT), *options.mypy_path]
     result = build.build(create_source_list(paths, options), options)
     types = result.types
     names, calls = set(), set()

@@ -40,8 +40,7 @@ class CudaPython:
             self._rt = importlib.import_module("cuda.cudart")
         self._threads = threading.local()
         self._held = ExitStack()
-        answer: tuple[Any, ...] = self._rt.cudaGetDeviceCount()
-        if not _good(answer, "cudaGetDeviceCount")[0]:
+        if not self._devices():
             raise EngineError("CUDA finds no GPU")
         with ExitStack() as undo:
             undo.callback(self.close)
@@ -139,6 +138,14 @@ class CudaPython:
         """Give everything back."""
         self._held.close()
         self.stream = self.uploads = 0
+
+    def _devices(self) -> int:
+        """How many there are; asked before one is chosen. Up to 12.8 it raises where there is no driver."""
+        try:
+            answer: tuple[Any, ...] = self._rt.cudaGetDeviceCount()
+        except RuntimeError as error:
+            raise EngineError("cudaGetDeviceCount failed", found=str(error).strip()) from error
+        return int(_good(answer, "cudaGetDeviceCount")[0])
 
     def _abandon_capture(self) -> None:
         """Bring the stream out of capturing; what fails here has failed before, and CUDA forgets it."""

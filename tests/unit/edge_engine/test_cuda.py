@@ -76,6 +76,19 @@ def test_no_gpu_names_what_each_binding_said(installed):
     assert "pycuda:" in caught.value.found
 
 
+def test_a_missing_driver_is_no_gpu(installed):
+    """Older versions of the binding raise where others answer a code; the sentence stands in the refusal."""
+    runtime = installed(Runtime())
+
+    def no_driver():
+        raise RuntimeError("Failed to dlopen libcuda.so.1\n")
+
+    runtime.cudaGetDeviceCount = no_driver
+    with pytest.raises(UnsupportedError, match="no CUDA binding") as caught:
+        open_cuda()
+    assert "Failed to dlopen libcuda.so.1;" in caught.value.found
+
+
 def test_a_half_opened_binding_gives_its_stream_back(installed):
     """When the second stream cannot be had the first is destroyed, and the next binding is asked."""
     runtime = installed(Runtime(fails={"cudaStreamCreateWithFlags": 2}), Driver())
