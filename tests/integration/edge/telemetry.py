@@ -90,6 +90,11 @@ class Tap(Listener):
         super().__init__(port)
         self._client.on_connect = lambda client, *_: client.subscribe("mien/v1/#", qos=0)
         self._client.subscribe("mien/v1/#", qos=0)
+        self._client.reconnect_delay_set(1, 1)
+
+    def is_connected(self) -> bool:
+        """Whether the broker has it."""
+        return bool(self._client.is_connected())
 
 
 @dataclass(frozen=True)

@@ -10,35 +10,35 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import Broker
-from tests.integration.edge.conftest import Listener
-from tests.integration.edge.telemetry import TelemetryProcess, assert_complete
+from tests.integration.edge.telemetry import Tap, TelemetryProcess, assert_complete
 
 KILLS = 50
 SEED = 20261124
 
 
 @pytest.fixture
-def hears(mosquitto: Broker) -> Iterator[Listener]:
+def hears(mosquitto: Broker) -> Iterator[Tap]:
     """Hears what the process says."""
-    heard = Listener(mosquitto.port)
+    heard = Tap(mosquitto.port)
     yield heard
     heard.close()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(420)
-def test_fifty_kills_lose_nothing_and_change_nothing(mosquitto: Broker, hears: Listener, tmp_path: Path) -> None:
+def test_fifty_kills_lose_nothing_and_change_nothing(mosquitto: Broker, hears: Tap, tmp_path: Path) -> None:
     """It comes back each time; every number arrives, each window with one content, and an orderly end leaves no thread.
 
     In the second half the broker is away for ten kills and the spool is small, so that windows are merged meanwhile.
     """
     chance = random.Random(SEED)
-    device = TelemetryProcess(tmp_path, {"port": mosquitto.port, "most_bytes": 64 * 1024})
+    device = TelemetryProcess(tmp_path, {"port": mosquitto.port, "most_bytes": 96 * 1024, "window_s": 0.01})
     for kill in range(1, KILLS + 1):
         if kill == 30:
             mosquitto.stop()
         if kill == 40:
             mosquitto.start()
+            hears.wait(hears.is_connected, "the listener")  # what nobody hears is sent again, and is merged no more
         device.start()
         device.wait_for("started", times=kill)
         time.sleep(chance.uniform(0.0, 0.6))
