@@ -30,10 +30,10 @@ from tuf.api.exceptions import (
 from tuf.ngclient import FetcherInterface
 
 from edge.transport.fleet_http import tls_context
+from edge.transport.pace import Pace
 
 _log = logging.getLogger(__name__)
 
-_CHUNK_BYTES = 64 * 1024
 _TIMEOUT_S = 15.0
 _FIRST_PAUSE_S = 0.3
 _LONGEST_PAUSE_S = 10.0
@@ -50,6 +50,7 @@ class ResumingFetcher(FetcherInterface):
         targets_url: addresses below it are release files, fetched into parts; all others are small metadata.
         attempts: how often a file is tried without a byte of progress.
         ca_pem: with https, the only authority that is trusted.
+        pace: makes what watches one transfer for being too slow.
     """
 
     def __init__(
@@ -59,10 +60,12 @@ class ResumingFetcher(FetcherInterface):
         *,
         attempts: int = 8,
         ca_pem: str | None = None,
+        pace: Callable[[], Pace] = Pace,
     ) -> None:
         self._parts = part_folder
         self._targets_url = targets_url
         self._attempts = attempts
+        self._pace = pace
         self._client = httpx.Client(timeout=_TIMEOUT_S, verify=tls_context(ca_pem))
         self._on_bytes: Callable[[int], None] = _nobody
         part_folder.mkdir(parents=True, exist_ok=True)
@@ -126,7 +129,10 @@ class ResumingFetcher(FetcherInterface):
         with self._client.stream("GET", url) as response:
             if response.is_error:
                 raise DownloadHTTPError(f"{url} answered {response.status_code}", response.status_code)
-            yield from response.iter_bytes(_CHUNK_BYTES)
+            pace = self._pace()
+            for chunk in response.iter_bytes():
+                yield chunk
+                pace.saw(len(chunk))
 
     def _fill(self, url: str, part: Path, max_length: int) -> None:
         fruitless = 0
@@ -162,12 +168,14 @@ class ResumingFetcher(FetcherInterface):
                 raise DownloadHTTPError(f"{url} answered {response.status_code}", response.status_code)
             resumed = response.status_code == _PARTIAL_CONTENT
             have = have if resumed else 0
+            pace = self._pace()
             with part.open("ab" if resumed else "wb") as stream:
-                for chunk in response.iter_bytes(_CHUNK_BYTES):
+                for chunk in response.iter_bytes():
                     have += len(chunk)
                     if have > max_length:
                         raise DownloadLengthMismatchError(f"{url} is longer than the signed {max_length} bytes")
                     stream.write(chunk)
+                    pace.saw(len(chunk))
                     self._on_bytes(len(chunk))
 
 

@@ -21,9 +21,12 @@ from mien.release import ReleaseRef, Runtime
 ERROR_CODES = {
     "network": "the fleet could not be reached, or the download did not end",
     "expired_metadata": "signed metadata has expired (a frozen or forgotten repository)",
-    "rollback_attack": "signed metadata is older than what this device has seen",
+    "rollback_attack": "signed metadata is older than what this device has seen, or mixed from several versions",
     "bad_signature": "signed metadata does not carry enough valid signatures",
     "hash_mismatch": "bytes are not those that were signed",
+    "endless_data": "more bytes came than signed metadata, or the protocol, allows",
+    "slow_retrieval": "bytes come too slowly to be waited for",
+    "clock_wrong": "the device's clock cannot be right, so nothing says whether signed metadata is still valid",
     "not_signed": "the release is not among the signed ones",
     "manifest_mismatch": "the signed manifest is not the one that the deployment means, or contradicts its files",
     "incompatible": "no variant of the release fits this device",
@@ -44,6 +47,7 @@ REFUSED_CODES = frozenset(
         "rollback_attack",
         "bad_signature",
         "hash_mismatch",
+        "endless_data",
         "not_signed",
         "manifest_mismatch",
         "incompatible",
@@ -51,6 +55,9 @@ REFUSED_CODES = frozenset(
     }
 )
 """Codes that end in ``rejected``: trying again will not help; the others end in ``failed``."""
+
+WAITED_OUT_CODES = frozenset({"network", "slow_retrieval"})
+"""Codes after which the device tries again by itself, until the deployment's time is up."""
 
 
 class UpdateFault(MienError):  # noqa: N818 - the field's word; every update ends well or in a fault

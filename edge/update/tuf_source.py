@@ -1,12 +1,17 @@
 """Signed releases over TUF: ``tuf.ngclient`` checks signatures, versions, expiry, lengths and hashes.
 
 A release's files are targets named ``{name}/{version}/{path in the bundle}``. Every fault of the library becomes an
-:class:`UpdateFault` with a code; nothing unsigned ever gets past this file.
+:class:`UpdateFault` with a code; nothing unsigned ever gets past this file, and nothing at all while the clock cannot
+be right (:mod:`edge.update.clock`).
 """
 
 from __future__ import annotations
 
 import errno
+import json
+import logging
+import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,22 +23,34 @@ from tuf.api.exceptions import (
     ExpiredMetadataError,
     LengthOrHashMismatchError,
     RepositoryError,
+    SlowRetrievalError,
     UnsignedMetadataError,
 )
 from tuf.api.metadata import TargetFile
 from tuf.ngclient import Updater
 
 from edge.transport.https import ResumingFetcher
+from edge.update.clock import clock_fault
 from edge.update.interface import SignedFile, UpdateFault
+from mien.errors import UnavailableError
+from mien.files import write_json
 from mien.release import MANIFEST, ReleaseRef
 
+_log = logging.getLogger(__name__)
+
+_SEEN = "seen.json"
 _CODES: tuple[tuple[type[Exception], str, str], ...] = (
-    (ExpiredMetadataError, "expired_metadata", "the fleet's operator must renew the repository's metadata"),
+    (
+        ExpiredMetadataError,
+        "expired_metadata",
+        "the fleet's operator must renew its metadata (mien fleet keys status); set this clock if it is ahead",
+    ),
     (BadVersionNumberError, "rollback_attack", "ask the fleet's operator whether an old repository was restored"),
     (UnsignedMetadataError, "bad_signature", "do not install; ask the fleet's operator about the keys"),
     (LengthOrHashMismatchError, "hash_mismatch", "do not install; publish the release again"),
-    (DownloadLengthMismatchError, "hash_mismatch", "do not install; publish the release again"),
+    (DownloadLengthMismatchError, "endless_data", "do not install; ask the fleet's operator about the server"),
     (RepositoryError, "bad_signature", "do not install; ask the fleet's operator about the repository"),
+    (SlowRetrievalError, "slow_retrieval", "the device tries again by itself; check the network and the server"),
     (DownloadError, "network", "the device tries again by itself; check the network"),
 )
 """By exception, the most special first."""
@@ -48,15 +65,24 @@ class TufSource:
         metadata_url: where metadata is.
         targets_url: where files are.
         fetcher: fetches both.
+        clock: Unix seconds; nothing is judged by a clock that cannot be right.
     """
 
     def __init__(
-        self, folder: Path, root: bytes, *, metadata_url: str, targets_url: str, fetcher: ResumingFetcher
+        self,
+        folder: Path,
+        root: bytes,
+        *,
+        metadata_url: str,
+        targets_url: str,
+        fetcher: ResumingFetcher,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._folder = folder
         self._root = root
         self._urls = (metadata_url, targets_url)
         self._fetcher = fetcher
+        self._clock = clock
         self._updater: Updater | None = None
 
     def manifest(self, release: ReleaseRef) -> tuple[bytes, str]:
@@ -86,16 +112,38 @@ class TufSource:
 
     def _refresh(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._check_clock()
         metadata_url, targets_url = self._urls
         with _faults_named("the fleet's signed metadata"):
-            self._updater = Updater(
+            self._updater = None
+            updater = Updater(
                 str(self._folder),
                 metadata_url,
                 target_base_url=targets_url,
                 fetcher=self._fetcher,
                 bootstrap=self._root,
             )
-            self._updater.refresh()
+            updater.refresh()
+            self._updater = updater
+            self._settle()
+
+    def _check_clock(self) -> None:
+        fault = clock_fault(self._clock(), _read_seen(self._folder / _SEEN))
+        if fault is not None:
+            raise UpdateFault(
+                "clock_wrong",
+                "the device's clock cannot be right, so nothing is installed",
+                found=fault,
+                wanted="the time of day",
+                remedy="set the clock (timedatectl; is the time server reachable?), then deploy again",
+            )
+
+    def _settle(self) -> None:
+        """What was taken as valid survives a power cut, and so does the moment: the library does not see to it."""
+        for path in (*self._folder.glob("*.json"), *self._folder.glob("root_history/*.json")):
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+        write_json(self._folder / _SEEN, {"valid_at": self._clock()})
 
     def _fresh(self) -> Updater:
         if self._updater is None:
@@ -116,6 +164,17 @@ class TufSource:
         return target
 
 
+def _read_seen(path: Path) -> float | None:
+    """When metadata was last valid by this device's clock."""
+    try:
+        return float(json.loads(path.read_bytes())["valid_at"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        _log.warning("%s is damaged (%s); the clock is held against the date of this version alone", path, error)
+        return None
+
+
 @contextmanager
 def _faults_named(what: str) -> Iterator[None]:
     try:
@@ -123,12 +182,18 @@ def _faults_named(what: str) -> Iterator[None]:
     except (RepositoryError, DownloadError) as error:
         code, remedy = code_of(error)
         raise UpdateFault(code, f"could not take {what}", found=str(error), remedy=remedy) from error
+    except UnavailableError as error:
+        raise _disk_fault(what, error, error.__cause__) from error
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise UpdateFault(
-                "no_space", f"no room on the disk for {what}", found=str(error), remedy="free some space on the device"
-            ) from error
-        raise UpdateFault("internal", f"could not store {what}", found=str(error)) from error
+        raise _disk_fault(what, error, error) from error
+
+
+def _disk_fault(what: str, error: Exception, cause: BaseException | None) -> UpdateFault:
+    if isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return UpdateFault(
+            "no_space", f"no room on the disk for {what}", found=str(error), remedy="free some space on the device"
+        )
+    return UpdateFault("internal", f"could not store {what}", found=str(error))
 
 
 def code_of(error: Exception) -> tuple[str, str]:

@@ -15,7 +15,15 @@ from pathlib import Path
 from edge.engine.chooser import is_whole
 from edge.update.deployment import Deployment
 from edge.update.installer import Installer
-from edge.update.interface import REFUSED_CODES, Device, ReleaseSource, Reporter, UpdateCancelled, UpdateFault
+from edge.update.interface import (
+    REFUSED_CODES,
+    WAITED_OUT_CODES,
+    Device,
+    ReleaseSource,
+    Reporter,
+    UpdateCancelled,
+    UpdateFault,
+)
 from edge.update.journal import Journal, NextStep, UpdateRecord, next_step
 from edge.update.probe import LiveFigures, ReferenceLook, judge
 from edge.update.slots import Installed, SlotRecord, SlotStore
@@ -191,7 +199,7 @@ class Updater:
             try:
                 return self._installer.bring(deployment)
             except UpdateFault as fault:
-                if fault.code != "network" or deployment.seconds_left() <= pause_s:
+                if fault.code not in WAITED_OUT_CODES or deployment.seconds_left() <= pause_s:
                     raise
                 _log.warning("%s; trying again in %g s", fault, pause_s)
             if self._cancel.wait(pause_s):
