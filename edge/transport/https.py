@@ -29,6 +29,7 @@ from tuf.api.exceptions import (
 )
 from tuf.ngclient import FetcherInterface
 
+from edge.transport.answers import HEAD_WITHIN_S, Answers
 from edge.transport.fleet_http import tls_context
 from edge.transport.pace import Pace
 
@@ -51,6 +52,7 @@ class ResumingFetcher(FetcherInterface):
         attempts: how often a file is tried without a byte of progress.
         ca_pem: with https, the only authority that is trusted.
         pace: makes what watches one transfer for being too slow.
+        head_within_s: how long an answer may take to begin.
     """
 
     def __init__(
@@ -61,12 +63,14 @@ class ResumingFetcher(FetcherInterface):
         attempts: int = 8,
         ca_pem: str | None = None,
         pace: Callable[[], Pace] = Pace,
+        head_within_s: float = HEAD_WITHIN_S,
     ) -> None:
         self._parts = part_folder
         self._targets_url = targets_url
         self._attempts = attempts
         self._pace = pace
         self._client = httpx.Client(timeout=_TIMEOUT_S, verify=tls_context(ca_pem))
+        self._answers = Answers(self._client, head_within_s)
         self._on_bytes: Callable[[int], None] = _nobody
         part_folder.mkdir(parents=True, exist_ok=True)
 
@@ -126,7 +130,7 @@ class ResumingFetcher(FetcherInterface):
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         """The answer in pieces as they come: who counts them can end it."""
-        with self._client.stream("GET", url) as response:
+        with self._answers.get(url) as response:
             if response.is_error:
                 raise DownloadHTTPError(f"{url} answered {response.status_code}", response.status_code)
             pace = self._pace()
@@ -160,7 +164,7 @@ class ResumingFetcher(FetcherInterface):
         if have == max_length > 0:
             return
         headers = {"Range": f"bytes={have}-"} if have else {}
-        with self._client.stream("GET", url, headers=headers) as response:
+        with self._answers.get(url, headers) as response:
             if response.status_code == _RANGE_NOT_SATISFIABLE and have:
                 part.unlink()
                 raise httpx.ReadError("the part does not belong to this file")
