@@ -118,12 +118,11 @@ class CudaPython:
         self._call(
             "cudaStreamBeginCapture", self.stream, self._rt.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         )
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._abandon_capture)
             work()
             graph = self._call("cudaStreamEndCapture", self.stream)
-        except BaseException:
-            self._abandon_capture()
-            raise
+            undo.pop_all()
         try:
             made = self._call("cudaGraphInstantiateWithFlags", graph, 0)
         finally:

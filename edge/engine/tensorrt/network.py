@@ -64,7 +64,8 @@ def input_shape(
     """The shape of the frames that an engine is built for, and whether the graph leaves the batch open.
 
     Raises:
-        EngineError: more than the batch is open, or the graph has a batch of its own and another is asked for.
+        EngineError: more than the batch is open, the graph has a batch of its own and another is asked for, or the one
+            that is asked for is none.
     """
     batch, *one = shape_of(network.get_input(0).shape)
     if any(length < 1 for length in one):
@@ -78,7 +79,10 @@ def input_shape(
                 remedy="ask for no batch, or make a graph for it",
             )
         return (batch, *one), False
-    return (largest_batch(model, metadata) if max_batch is None else max_batch, *one), True
+    most = largest_batch(model, metadata) if max_batch is None else max_batch
+    if most < 1:
+        raise EngineError("an engine cannot be built for this batch", found=str(most), wanted="1 or more")
+    return (most, *one), True
 
 
 def fixed_profile(builder: trt.Builder, config: trt.IBuilderConfig, shape: tuple[int, ...]) -> trt.IOptimizationProfile:

@@ -59,6 +59,14 @@ def test_another_batch_than_the_graphs_is_refused(tmp_path):
     assert (caught.value.found, library.built) == ("a fixed batch of 2", [])
 
 
+def test_no_frames_are_no_batch(tmp_path):
+    """Asking for a batch of none is refused before anything is built."""
+    library = FakeTensorRt(10)
+    with pytest.raises(EngineError, match="cannot be built for this batch"):
+        build(tmp_path, library, max_batch=0)
+    assert library.built == []
+
+
 def test_implicit_scales_are_found_with_the_same_batch(tmp_path):
     """TensorRT's own calibration sees batches of the size that the engine is built for."""
     library = FakeTensorRt(8)
