@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,7 +35,7 @@ class FrameTally:
     confidence_histogram: npt.NDArray[np.int64]
     brightness_histogram: npt.NDArray[np.int64]
     sources: dict[str, int] = field(default_factory=dict)
-    """Frames by camera."""
+    """Frames by camera; one that gave none is there as well, if the meter was told of it."""
 
     @property
     def seconds(self) -> float:
@@ -58,10 +58,12 @@ class FrameMeter:
 
     Args:
         clock: monotonic seconds.
+        sources: names of the cameras that frames are expected from.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, sources: Sequence[str] = ()) -> None:
         self._clock = clock
+        self._expected = tuple(sources)
         self._lock = threading.Lock()
         self._ring = np.zeros((_RING_FRAMES, len(STAGES)), np.float32)
         self._clear()
@@ -113,7 +115,7 @@ class FrameMeter:
     def _clear(self) -> None:
         self._started_at_s = self._clock()
         self._frames = 0
-        self._sources: dict[str, int] = {}
+        self._sources = dict.fromkeys(self._expected, 0)
         self._classes = np.zeros(_MOST_CLASSES, np.int64)
         self._confidence = np.zeros(CONFIDENCE_BINS, np.int64)
         self._brightness = np.zeros(BRIGHTNESS_BINS, np.int64)

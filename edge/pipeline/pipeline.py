@@ -71,6 +71,7 @@ class Pipeline:
         self._spent_ms = [0.0] * len(STAGES)
         self._stopping = threading.Event()
         self._ended = threading.Event()
+        self._is_stopped = False
         self._threads: list[threading.Thread] = []
         self.error: BaseException | None = None
         """What ended the pipeline, when it was not the end of its sources."""
@@ -124,12 +125,19 @@ class Pipeline:
         return self._ended.wait(timeout_s)
 
     def stop(self) -> None:
-        """Stop all threads, close the cameras and the sinks. Frames on their way are finished first."""
+        """Stop all threads, close the cameras and the sinks. Frames on their way are finished first.
+
+        A second time does nothing.
+        """
+        if self._is_stopped:
+            return
+        self._is_stopped = True
         self._stop_soon()
         for source in self._sources:
             source.camera.close()
+        end_s = time.monotonic() + _DRAIN_S
         for thread in self._threads:
-            thread.join(timeout=_DRAIN_S)
+            thread.join(timeout=max(end_s - time.monotonic(), 0.0))
         for sink in self._sinks:
             sink.close()
 

@@ -84,7 +84,7 @@ class Recorder:
         """
         with self._lock:
             tally = self._meter.take()
-            if tally.seconds >= _LEAST_S:
+            if tally.seconds >= _LEAST_S or (tally.frames and not forget):
                 window = self._spool.put_window(self._window(tally, model))
                 self._recent.append(window)
                 self._stored(window)
@@ -99,7 +99,9 @@ class Recorder:
         return figures_of(windows)
 
     def close(self) -> None:
-        """Stop, after closing the last window."""
+        """Stop, after closing the last window; a second time does nothing."""
+        if self._stopping.is_set():
+            return
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout=10)

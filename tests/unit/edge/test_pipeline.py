@@ -294,8 +294,9 @@ def test_each_camera_has_its_own_counts(pipelines: list[Pipeline]) -> None:
 
 
 def test_a_tally_tells_cameras_apart(pipelines: list[Pipeline]) -> None:
-    """Frames by camera add up to all frames."""
-    meter, cameras = FrameMeter(), (FakeCamera(live=False), FakeCamera(live=False))
+    """Frames by camera add up to all frames, and a camera that gave none is told with none."""
+    cameras = FakeCamera(live=False), FakeCamera(live=False)
+    meter = FrameMeter(sources=["door", "yard"])
     sources = [Source(name=name, camera=camera) for name, camera in zip(("door", "yard"), cameras, strict=True)]
     pipeline = Pipeline(sources, sinks=(meter,))
     pipelines.append(pipeline)
@@ -307,7 +308,7 @@ def test_a_tally_tells_cameras_apart(pipelines: list[Pipeline]) -> None:
     assert pipeline.wait(10)
     tally = meter.take()
     assert (tally.sources, tally.frames) == ({"door": 2, "yard": 3}, 5)
-    assert meter.take().sources == {}
+    assert meter.take().sources == {"door": 0, "yard": 0}
 
 
 def test_throughput_first_puts_frames_of_all_cameras_into_one_call(pipelines: list[Pipeline]) -> None:

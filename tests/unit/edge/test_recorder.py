@@ -6,16 +6,21 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from edge.camera.interface import Frame
 from edge.pipeline.meter import FrameMeter
+from edge.pipeline.model import Result
 from edge.power.none import NoPower
 from edge.power.sampler import PowerSampler
 from edge.telemetry.clock import WallClock
 from edge.telemetry.recorder import Recorder
 from edge.telemetry.spool import Spool
+from edge.vision.detections import Detections
 from mien import topics
 from mien.messages import Event, Window, decode
+from tests.fakes.fake_engine import FakeEngine, fake_model
 
 DAY_S = 86_400.0
 
@@ -92,6 +97,36 @@ def test_a_stepped_clock_bends_no_window(world: World, spool: Spool, recorder: R
     (event,) = _events(spool)
     assert (event.kind, event.severity) == ("clock_stepped", "warning")
     assert event.details["step_s"] == pytest.approx(step_s, abs=0.01)
+
+
+def test_the_last_window_is_kept_once_however_short(spool: Spool) -> None:
+    """A frame in the moment before the end is told; a second end adds nothing."""
+    meter = FrameMeter()
+    recorder = Recorder(
+        meter=meter,
+        power=PowerSampler(NoPower(), interval_s=1.0),
+        spool=spool,
+        window_s=10.0,
+        boot_id="b",
+        model=lambda: None,
+        dropped=lambda: 0,
+        stored=lambda _: None,
+    )
+    meter.take()
+    meter.accept(
+        Result(
+            source="door",
+            frame=Frame(image=np.zeros((8, 8, 3), np.uint8), sequence=1, captured_at_s=0.0),
+            model=fake_model(FakeEngine()),
+            detections=Detections.empty(),
+            faces=None,
+            stages_ms=(0, 0, 0, 0, 0),
+            luma=0,
+        )
+    )
+    recorder.close()
+    recorder.close()
+    assert [window.frames for window in _windows(spool)] == [1]
 
 
 def test_slewing_is_no_step(world: World, spool: Spool, recorder: Recorder) -> None:
