@@ -25,6 +25,8 @@ class EngineSigns:
     """How long the call under way has taken; 0 between calls."""
     error: str = ""
     """What the last failed call said."""
+    is_lost: bool = False
+    """Nothing runs, because the engine could not be opened anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ class EngineCare:
             now_s: monotonic seconds; never falls.
         """
         alerts = [*self._recovery(signs.answers), *self._stall(signs.busy_s)]
-        fails = signs.errors_in_a_row >= self._reopen_after_errors
+        fails = signs.is_lost or signs.errors_in_a_row >= self._reopen_after_errors
         if fails and not self._is_failing:
             self._is_failing = True
             message = f"the engine failed {signs.errors_in_a_row} times in a row and is opened anew: {signs.error}"

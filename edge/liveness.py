@@ -22,6 +22,7 @@ class Vitals:
     engine_busy_s: float = 0.0
     """How long the engine call under way has taken so far; 0 between calls."""
     has_model: bool = True
+    """Whether a release is here to run; an engine that could not be opened anew is no excuse."""
     camera_is_away: bool = False
     """Whether the camera is lost and being opened again."""
     is_updating: bool = False

@@ -127,7 +127,10 @@ class EdgeDevice:
         self._stop.set()
 
     def close(self) -> None:
-        """End all threads and give everything back; what waits in the spool stays there."""
+        """End all threads and give everything back, frames first: so the last window still reaches the fleet.
+
+        What the broker does not take in time stays in the spool.
+        """
         self._stop.set()
         self._closing.close()
 
@@ -139,7 +142,8 @@ class EdgeDevice:
         source = open_power(settings.power.source, interval_s=settings.power.interval_s, replay=settings.power.replay)
         self._power = PowerSampler(source, interval_s=settings.power.interval_s)
         undo.callback(self._power.close)
-        meter, look, preview = FrameMeter(), FrameMeter(), preview_for(settings.api, settings.privacy)
+        meter = FrameMeter(sources=[camera.name for camera in settings.all_cameras])
+        look, preview = FrameMeter(), preview_for(settings.api, settings.privacy)
         sinks: list[Sink] = [meter, look] if preview is None else [meter, look, preview]
         if settings.faces.events:
             sinks.append(FaceTeller(settings.faces, tell=outbox.event))
@@ -174,6 +178,7 @@ class EdgeDevice:
             on_switch=self._switched,
         )
         self._agent = self._agent_of(identities, identity, outbox, undo)
+        undo.callback(self._end_frames)
         self._limits = LimitsKeeper(settings.limits, self, health=self._power.health, tell=outbox.event)
         self._watch = DeviceWatch(
             self._pipeline,
@@ -323,7 +328,7 @@ class EdgeDevice:
         return Vitals(
             frames=self._pipeline.finished_frames,
             engine_busy_s=self._pipeline.engine_busy_s,
-            has_model=self._pipeline.model is not None,
+            has_model=self._pipeline.model is not None or self._watch.engine_is_lost,
             camera_is_away=self._pipeline.camera_is_away,
             is_updating=self._agent.is_updating,
         )
@@ -338,6 +343,11 @@ class EdgeDevice:
             raise error
         if error is not None:
             raise RuntimeError("the pipeline ended") from error
+
+    def _end_frames(self) -> None:
+        """Finish the frames on their way and close their window, while the agent is still there to send it."""
+        self._pipeline.stop()
+        self._recorder.close()
 
     def _end_model(self) -> None:
         model = self._pipeline.model

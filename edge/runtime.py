@@ -125,6 +125,8 @@ class DeviceRuntime:
     def reopen(self, installed: Installed) -> bool:
         """Open the engine of what runs anew, because it fails; its memory is given back first.
 
+        Where nothing runs, since an attempt before this one failed, the release's own engine is opened.
+
         Returns:
             Whether it was done; not while an update exchanges the engine.
 
@@ -132,7 +134,7 @@ class DeviceRuntime:
             UpdateFault: it cannot be opened, or the old one does not finish; nothing runs then.
         """
         with self._between_updates() as mine:
-            if mine and self._running is not None:
+            if mine:
                 lighter = installed.lighter()
                 again = lighter if lighter is not None and lighter.record == self._running else installed
                 self._take_up(None)
@@ -188,6 +190,7 @@ class DeviceRuntime:
         try:
             old = self._pipeline.replace_model(None)
         except MienError as error:
+            self._running = None
             raise _unusable("could not exchange the engine", error) from error
         if old is not None:
             self._recorder.close_window(old, forget=True)

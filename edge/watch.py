@@ -64,6 +64,12 @@ class DeviceWatch:
         self._tell = tell
         self._clock = clock
         self._cameras = CameraCare(clock())
+        self._failed_to_open = False
+
+    @property
+    def engine_is_lost(self) -> bool:
+        """Whether nothing runs because the engine could not be opened anew; it is tried again."""
+        return self._failed_to_open and self._pipeline.model is None
 
     def look(self) -> None:
         """Look once; never raises."""
@@ -84,12 +90,18 @@ class DeviceWatch:
         self._changed.set()
 
     def _open_anew(self) -> None:
+        was_lost = self.engine_is_lost
         try:
             done = self._reopen()
         except MienError as error:
             _log.error("the engine could not be opened anew: %s", error)
-        else:
-            _log.warning("the engine %s", "was opened anew" if done else "is being exchanged already")
+            self._failed_to_open = True
+            return
+        _log.warning("the engine %s", "was opened anew" if done else "is being exchanged already")
+        if done:
+            self._failed_to_open = False
+        if done and was_lost:
+            self._changed.set()
 
     def _engine_signs(self) -> EngineSigns:
         return EngineSigns(
@@ -97,6 +109,7 @@ class DeviceWatch:
             errors_in_a_row=self._pipeline.model_errors_in_a_row,
             busy_s=self._pipeline.engine_busy_s,
             error=str(self._pipeline.last_model_error or ""),
+            is_lost=self.engine_is_lost,
         )
 
     def _camera_signs(self) -> dict[str, CameraSigns]:

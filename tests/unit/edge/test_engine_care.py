@@ -18,8 +18,8 @@ def kinds(found: Care) -> list[str]:
     return [alert.kind for alert in found.alerts]
 
 
-def signs(*, answers: int = 0, errors: int = 0, busy_s: float = 0.0) -> EngineSigns:
-    return EngineSigns(answers=answers, errors_in_a_row=errors, busy_s=busy_s, error="out of memory")
+def signs(*, answers: int = 0, errors: int = 0, busy_s: float = 0.0, is_lost: bool = False) -> EngineSigns:
+    return EngineSigns(answers=answers, errors_in_a_row=errors, busy_s=busy_s, error="out of memory", is_lost=is_lost)
 
 
 def test_a_single_failure_is_no_reason() -> None:
@@ -39,6 +39,15 @@ def test_failures_in_a_row_open_the_engine_anew_and_are_told_once() -> None:
     assert keeper.look(signs(errors=3), 15) == Care(reopen=True)
     assert kinds(keeper.look(signs(answers=1), 16)) == ["engine_back"]
     assert keeper.look(signs(answers=2), 17) == Care()
+
+
+def test_an_engine_that_could_not_be_opened_is_tried_again() -> None:
+    """No call fails any more since nothing runs: it is opened again all the same, with the pauses of a failing one."""
+    keeper = care()
+    keeper.look(signs(errors=3), 0)
+    tried = [second for second in range(1, 40) if keeper.look(signs(is_lost=True), second).reopen]
+    assert tried == [5, 15, 35]
+    assert kinds(keeper.look(signs(answers=1), 41)) == ["engine_back"]
 
 
 def test_a_hang_is_told_once_and_its_end_too() -> None:
