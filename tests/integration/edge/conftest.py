@@ -202,6 +202,30 @@ def enrolled(make_device: Callable[..., DeviceProcess], fleet: FakeFleet, mosqui
 
 
 @pytest.fixture
+def faulty(enrolled: tuple[DeviceProcess, Any]) -> Iterator[Any]:
+    """The enrolled device as a program whose engine and board a test rules over; ends it after the test."""
+    from tests.integration.edge.faulty import FaultyDevice
+
+    plain = enrolled[0]
+    device = FaultyDevice(config=plain.config, log=plain.log, state=plain.state)
+    yield device
+    if device.process is not None:
+        device.process.kill()
+        device.process.wait(timeout=10)
+
+
+@pytest.fixture
+def notified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Hears what the device says to systemd."""
+    from tests.integration.edge.faulty import Systemd
+
+    heard = Systemd(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    yield heard
+    heard.close()
+
+
+@pytest.fixture
 def listener(enrolled: tuple[DeviceProcess, Any]) -> Iterator[Listener]:
     """Hears what the device says."""
     heard = Listener(enrolled[1].port)
