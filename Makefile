@@ -47,7 +47,7 @@ bench-optimize: setup ## measure the optimizer's figures; the first run trains f
 	@$(PY) bench/optimize.py $(ARGS)
 
 bench-edge: setup ## measure the device runtime beside ultralytics; a quarter of an hour
-	@$(PY) bench/edge.py $(ARGS)
+	@$(PY) bench/runtime.py $(ARGS)
 
 bench-engine: setup ## measure TensorRT engines on this GPU; GRAPHS="bundle/model.fp16.onnx …"
 	@$(PY) bench/engine.py $(foreach graph,$(GRAPHS),--graph $(graph)) $(ARGS)

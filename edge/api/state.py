@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from edge.api.interface import BrokerStatus, CameraStatus, LimitsStatus, ModelPort, NoModel, Pulse, UpdateStatus
 from mien.messages import Event, Window
 
-_KEPT_WINDOWS = 360
-"""An hour of windows of ten seconds."""
+_KEPT_WINDOWS = 90
+"""A quarter of an hour of windows of ten seconds, at 8 kB each."""
 _KEPT_EVENTS = 50
 
 

@@ -37,6 +37,8 @@ COMMIT;
 """
 """Takes over a file of the version before; whether its messages were sent is unknown, so they count as sent."""
 _SIDE_FILES = ("", "-wal", "-shm")
+_CACHE_KIB = 256
+"""Pages that SQLite keeps in memory; the spool is written once and read once, so more would serve nobody."""
 _LOG_PAGES = 256
 """A megabyte of log: written back every few minutes, and no more than that is in the way on a small disk."""
 _AS_FOUND = "-as-found"
@@ -117,6 +119,7 @@ def _connected(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
         connection.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit={_LOG_PAGES * 4096}")
         present = {row[1] for row in connection.execute("PRAGMA table_info(outbox)")}

@@ -1,4 +1,4 @@
-"""What ``bench/edge.py`` measures, each as a process of its own: ``python bench/edge_sides.py NAME '{"argument": …}'``.
+"""What ``bench/runtime.py`` measures, each as a process of its own: ``runtime_sides.py NAME '{"argument": …}'``.
 
 Each prints one JSON object and ends. A rate is taken from the last frame of the warm-up to the last frame of all.
 """
@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from edge.camera.file import VideoFile
 from edge.camera.memory import MemoryCamera
-from edge.config import ApiSettings, PowerSettings
+from edge.config import ApiSettings, PowerSettings, TelemetrySettings
 from edge.engine.chooser import open_engine
 from edge.engine.interface import EngineInfo, RawOutput
 from edge.pipeline.meter import FrameMeter
@@ -205,7 +205,7 @@ def watched(*, model: str, video: str, frames: int, side: int, telemetry: bool) 
         _run(engine, side, camera, frames, watch)
         return {"fps": watch.fps}
     with tempfile.TemporaryDirectory() as folder:
-        _run(engine, side, camera, frames, watch, meter, around=lambda one: _device_around(one, meter, Path(folder)))
+        _run(engine, side, camera, frames, watch, meter, around=lambda *one: _device_around(*one, meter, Path(folder)))
     return {"fps": watch.fps}
 
 
@@ -221,7 +221,7 @@ def lasting(*, model: str, side: int, early: int, late: int) -> dict[str, Any]:
     meter = FrameMeter()
     engine = open_engine(Path(model), "onnxruntime", 1)
     with tempfile.TemporaryDirectory() as folder:
-        around = lambda one: _device_around(one, meter, Path(folder))  # noqa: E731 - as above
+        around = lambda *one: _device_around(*one, meter, Path(folder))  # noqa: E731 - as above
         _run(engine, side, MemoryCamera(images, frames=late), late, Stopwatch(mark), meter, around=around)
     return {"early_mb": seen["early"], "late_mb": seen["late"]}
 
@@ -232,7 +232,7 @@ def _run(
     camera: Any,  # noqa: ANN401 - any camera
     frames: int,
     *sinks: Any,  # noqa: ANN401 - any sink
-    around: Callable[[Pipeline], Callable[[], None]] = lambda _: lambda: None,
+    around: Callable[[Pipeline, Source], Callable[[], None]] = lambda *_: lambda: None,
 ) -> None:
     cv2.setNumThreads(1)
     model = LoadedModel(
@@ -244,9 +244,10 @@ def _run(
         outputs=OutputSpec(top_k=max(engine.info.top_k, 1)),
         engine=engine,
     )
-    pipeline = Pipeline([Source(name="camera", camera=camera)], sinks=sinks, wanted_frames=frames)
+    source = Source(name="camera", camera=camera)
+    pipeline = Pipeline([source], sinks=sinks, wanted_frames=frames)
     pipeline.replace_model(model)
-    end = around(pipeline)
+    end = around(pipeline, source)
     pipeline.start()
     pipeline.wait()
     end()
@@ -256,7 +257,7 @@ def _run(
         raise SystemExit(str(pipeline.error or pipeline.last_model_error))
 
 
-def _device_around(pipeline: Pipeline, meter: FrameMeter, folder: Path) -> Callable[[], None]:
+def _device_around(pipeline: Pipeline, source: Source, meter: FrameMeter, folder: Path) -> Callable[[], None]:
     """Start what a device runs beside its pipeline; the way to end it."""
     from urllib.request import urlopen
 
@@ -271,13 +272,13 @@ def _device_around(pipeline: Pipeline, meter: FrameMeter, folder: Path) -> Calla
     power = PowerSampler(open_power(PowerSettings().source), interval_s=1.0)
     spool = Spool(folder / "spool.sqlite")
     state = DeviceState(device_id="bench", model=PipelinePort(pipeline))
-    state.cameras = lambda: cameras_of(pipeline, {"camera": "bench"})
-    state.pulse = lambda: pulse_of(pipeline, power)
+    state.cameras = lambda: cameras_of(pipeline, [source])
+    state.pulse = lambda: pulse_of(pipeline, power, [source])
     recorder = Recorder(
         meter=meter,
         power=power,
         spool=spool,
-        window_s=1.0,
+        window_s=TelemetrySettings().window_s,
         boot_id="bench",
         model=lambda: pipeline.model,
         dropped=pipeline.take_dropped,
@@ -286,10 +287,12 @@ def _device_around(pipeline: Pipeline, meter: FrameMeter, folder: Path) -> Calla
     api = LocalApi(ApiSettings(enabled=True, port=0), state)
     stopping = threading.Event()
 
+    answers: list[int] = []
+
     def ask() -> None:
         while not stopping.wait(1.0):
             with urlopen(f"http://127.0.0.1:{api.port}/metrics") as answer:
-                answer.read()
+                answers.append(len(answer.read()))
 
     asker = threading.Thread(target=ask, daemon=True)
     power.start()
@@ -300,6 +303,8 @@ def _device_around(pipeline: Pipeline, meter: FrameMeter, folder: Path) -> Calla
     def end() -> None:
         stopping.set()
         asker.join()
+        if not answers:
+            raise SystemExit("the local API gave no metrics")
         api.close()
         recorder.close()
         power.close()
