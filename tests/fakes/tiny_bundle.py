@@ -26,6 +26,7 @@ from mien.release import (
     InputSpec,
     Manifest,
     OutputSpec,
+    Precision,
     Provenance,
     Requires,
     Variant,
@@ -37,7 +38,9 @@ LABELS = ("happy", "sad")
 _CELL = SIZE // GRID
 
 
-def tiny_graph(*, gain: float = 1.0, shift_px: float = 0.0, ballast: int = 0, seed: int = 0) -> onnx.ModelProto:
+def tiny_graph(
+    *, gain: float = 1.0, shift_px: float = 0.0, ballast: int = 0, seed: int = 0, eight_bits: bool = False
+) -> onnx.ModelProto:
     """The graph.
 
     Args:
@@ -45,6 +48,7 @@ def tiny_graph(*, gain: float = 1.0, shift_px: float = 0.0, ballast: int = 0, se
         shift_px: boxes are moved by it: a model that sees things elsewhere.
         ballast: so many bytes of noise make the file larger.
         seed: of the noise.
+        eight_bits: scores go through eight bits, as in an INT8 variant.
     """
     cells = np.array([(x, y) for y in range(GRID) for x in range(GRID)], np.float32) * _CELL + shift_px
     boxes = np.concatenate([cells, cells + _CELL], axis=1).astype(np.float32)
@@ -58,6 +62,13 @@ def tiny_graph(*, gain: float = 1.0, shift_px: float = 0.0, ballast: int = 0, se
     }
     if ballast:
         constants["ballast"] = np.random.default_rng(seed).random(ballast // 4, np.float32)
+    rounded: list[onnx.NodeProto] = []
+    if eight_bits:
+        constants |= {"step": np.array(1 / 255, np.float32), "zero": np.array(0, np.uint8)}
+        rounded = [
+            helper.make_node("QuantizeLinear", ["scaled", "step", "zero"], ["bytes"]),
+            helper.make_node("DequantizeLinear", ["bytes", "step", "zero"], ["rounded"]),
+        ]
     nodes = [
         helper.make_node("Cast", ["frames"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["floats"], ["luma"], axes=[3], keepdims=1),
@@ -65,7 +76,10 @@ def tiny_graph(*, gain: float = 1.0, shift_px: float = 0.0, ballast: int = 0, se
         helper.make_node("AveragePool", ["planes"], ["grid"], kernel_shape=[_CELL, _CELL], strides=[_CELL, _CELL]),
         helper.make_node("Reshape", ["grid", "flat"], ["cells"]),
         helper.make_node("Mul", ["cells", "gain"], ["scaled"]),
-        helper.make_node("TopK", ["scaled", "k"], ["scores", "order"], axis=1, largest=1, sorted=1),
+        *rounded,
+        helper.make_node(
+            "TopK", ["rounded" if eight_bits else "scaled", "k"], ["scores", "order"], axis=1, largest=1, sorted=1
+        ),
         helper.make_node("Gather", ["all_boxes", "order"], ["boxes"], axis=0),
         helper.make_node("Gather", ["all_classes", "order"], ["classes"], axis=0),
     ]
@@ -96,7 +110,13 @@ def bright_square(column: int, row: int, *, size: int = SIZE) -> np.ndarray:
 
 
 def make_bundle(
-    folder: Path, version: str = "1.0.0", *, name: str = "faces", damaged: bool = False, ballast: int = 0
+    folder: Path,
+    version: str = "1.0.0",
+    *,
+    name: str = "faces",
+    damaged: bool = False,
+    ballast: int = 0,
+    int8: bool = False,
 ) -> Manifest:
     """Write a bundle and return its manifest.
 
@@ -106,6 +126,7 @@ def make_bundle(
         name: of the release.
         damaged: the model is replaced, after its reference was taken, by one that sees things elsewhere.
         ballast: bytes of noise in the model.
+        int8: an INT8 variant is there as well.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = folder / "model.fp32.onnx"
@@ -115,23 +136,17 @@ def make_bundle(
     _write_reference(folder / REFERENCE, model, outputs)
     if damaged:
         onnx.save(tiny_graph(shift_px=2 * _CELL, ballast=ballast, seed=seed), str(model))
+    models: dict[Precision, Path] = {"fp32": model}
+    if int8:
+        models["int8"] = folder / "model.int8.onnx"
+        onnx.save(tiny_graph(seed=seed, eight_bits=True), str(models["int8"]))
     manifest = Manifest(
         name=name,
         version=version,
         labels=LABELS,
         input=InputSpec(width=SIZE, height=SIZE),
         outputs=outputs,
-        variants=(
-            Variant(
-                precision="fp32",
-                format="onnx",
-                path=model.name,
-                sha256=sha256_of(model),
-                size_bytes=model.stat().st_size,
-                requires=Requires(runtimes=("onnxruntime",)),
-                reference_agreement=1.0,
-            ),
-        ),
+        variants=tuple(_variant(precision, path) for precision, path in models.items()),
         files=(
             FileEntry(
                 path=REFERENCE, sha256=sha256_of(folder / REFERENCE), size_bytes=(folder / REFERENCE).stat().st_size
@@ -143,6 +158,18 @@ def make_bundle(
     )
     write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
     return manifest
+
+
+def _variant(precision: Precision, path: Path) -> Variant:
+    return Variant(
+        precision=precision,
+        format="onnx",
+        path=path.name,
+        sha256=sha256_of(path),
+        size_bytes=path.stat().st_size,
+        requires=Requires(runtimes=("onnxruntime",)),
+        reference_agreement=1.0,
+    )
 
 
 def _write_reference(path: Path, model: Path, outputs: OutputSpec) -> None:
