@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from edge.identity.renewal import renew_if_due
 from edge.identity.store import Identity, IdentityStore
 from edge.pipeline.slots import EndOfStream, LatestSlot
 from edge.telemetry.publisher import Publisher
@@ -137,7 +138,7 @@ class Agent:
         return self._identity.device_id
 
     def check_session(self) -> None:
-        """Ask the fleet once whether this identity is accepted, and take a new broker address from the answer.
+        """Ask the fleet once whether this identity is accepted; renew what is due, and take a new broker address.
 
         Raises:
             TrustError: it is not.
@@ -145,6 +146,7 @@ class Agent:
         """
         with FleetHttp(self._identity.fleet_url, ca_pem=self._identity.pinned_ca) as fleet:
             try:
+                renewed = renew_if_due(fleet, self._identity, self._identities, now=time.time())
                 answer = fleet.session(self._identity.key, self.device_id)
             except TrustError as error:
                 raise TrustError(
@@ -154,6 +156,9 @@ class Agent:
                     remedy=f"ask the fleet's operator; to enrol anew, remove {self._identities.folder} and "
                     "run 'mien edge enroll'",
                 ) from error
+        if renewed is not None:
+            self._identity = renewed
+            self._link.readdress(renewed.mqtt.address())
         if answer.mqtt is not None and answer.mqtt != self._identity.mqtt:
             self._identity = self._identities.save_broker(answer.mqtt)
             self._link.readdress(answer.mqtt.address())

@@ -87,11 +87,15 @@ def enroll(
     url: str | None = typer.Option(None, help="The fleet service, when the token does not name it."),
     state: Path = typer.Option(_STATE, help="State folder of the device."),
     device_id: str | None = typer.Option(None, help="Ask for this name; else the fleet chooses one."),
+    serial: str | None = typer.Option(None, help="The board's serial number; the device tree's where there is one."),
+    wait: str | None = typer.Option(None, help="Ask again for so long while nobody has decided: 10m, 1h."),
     as_json: bool = _JSON,
 ) -> None:
     """Give this device an identity: a key that stays here, and a certificate from the fleet."""
     from edge.identity.enrol import enrol
+    from edge.identity.serial import board_serial_number
     from edge.identity.token import parse_token
+    from edge.identity.waiting import Waiting
     from mien.console import out, print_json
     from mien.errors import ConfigError
 
@@ -99,7 +103,14 @@ def enroll(
     service = url or parsed.url
     if service is None:
         raise ConfigError("where is the fleet?", remedy="write TOKEN@URL, or add --url http://HOST:PORT")
-    identity = enrol(parsed, service, state, device_id=device_id)
+    identity = enrol(
+        parsed,
+        service,
+        state,
+        device_id=device_id,
+        serial_number=serial or board_serial_number(),
+        waits=Waiting.of(wait),
+    )
     if as_json:
         print_json({"device_id": identity.device_id, "fleet": identity.fleet_url, "state": str(state)})
         return

@@ -9,29 +9,28 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from fleet import cli_devices
+from fleet.cli_broker import broker_app
 from fleet.cli_keys import keys_app, passphrase
+from fleet.cli_shared import DATA as _DATA
+from fleet.cli_shared import JSON as _JSON
+from fleet.cli_shared import URL as _URL
+from fleet.cli_shared import client as _client
+from fleet.cli_shared import say as _say
 from mien.console import err, out, print_json, table_of
 
 if TYPE_CHECKING:
     from fleet.client import FleetClient
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Serve a fleet: devices, releases, rollouts.")
-token_app = typer.Typer(no_args_is_help=True, help="Tokens with which devices enrol.")
-device_app = typer.Typer(no_args_is_help=True, help="One device.")
 rollout_app = typer.Typer(no_args_is_help=True, help="Bring a release to the devices.")
-broker_app = typer.Typer(no_args_is_help=True, help="The MQTT broker of a site.")
 for name, part in (
-    ("token", token_app),
-    ("device", device_app),
     ("keys", keys_app),
     ("rollout", rollout_app),
     ("broker", broker_app),
 ):
     app.add_typer(part, name=name)
-
-_DATA = typer.Option(Path("fleet-data"), "--data", help="The service's data folder.")
-_URL = typer.Option("http://127.0.0.1:8321", "--url", envvar="MIEN_FLEET_URL", help="Where the service answers.")
-_JSON = typer.Option(False, "--json", help="Print one JSON document.")
+cli_devices.add_to(app)
 
 
 @app.command()
@@ -61,62 +60,6 @@ def serve(
         err().print(f"data {settings.data.resolve()}  (Ctrl-C ends it)", highlight=False)
 
     run(settings, ready=ready)
-
-
-@token_app.command("create")
-def token_create(
-    group: str = typer.Option("default", help="The group which the devices join."),
-    uses: int = typer.Option(1, help="How many devices may enrol with it."),
-    ttl: str = typer.Option("1h", help="How long it is valid: 90s, 15m, 1h, 7d."),
-    url: str = _URL,
-    data: Path = _DATA,
-    json: bool = _JSON,
-) -> None:
-    """Make an enrolment token. It is shown once."""
-    from fleet.durations import seconds_of
-
-    with _client(url, data) as fleet:
-        answer = fleet.post("/tokens", {"group": group, "uses": uses, "ttl_s": seconds_of(ttl)})
-    if json:
-        print_json(answer)
-        return
-    out().print(f"{answer['token']}@{url}", highlight=False, soft_wrap=True)
-    err().print(f"on the device:  mien edge enroll TOKEN@URL   ({uses} use{'s' if uses > 1 else ''}, {ttl})")
-
-
-@app.command("devices")
-def devices(url: str = _URL, data: Path = _DATA, json: bool = _JSON) -> None:
-    """List devices with their last figures."""
-    from fleet.cli_views import device_rows
-
-    with _client(url, data) as fleet:
-        found = fleet.get("/devices")
-    if json:
-        print_json(found)
-        return
-    columns = ("device", "state", "release", ">fps", ">p95 ms", ">W", "source")
-    out().print(table_of("Devices", columns, device_rows(found)))
-
-
-@device_app.command("show")
-def device_show(device_id: str, url: str = _URL, data: Path = _DATA, json: bool = _JSON) -> None:
-    """Print all that is known of a device."""
-    from fleet.cli_views import fact_rows
-
-    with _client(url, data) as fleet:
-        found = fleet.get(f"/devices/{device_id}")
-    if json:
-        print_json(found)
-        return
-    out().print(table_of(device_id, ("what", "value"), fact_rows(found)))
-
-
-@device_app.command("revoke")
-def device_revoke(device_id: str, url: str = _URL, data: Path = _DATA, json: bool = _JSON) -> None:
-    """Refuse a device from now on: its messages are dropped and its requests denied."""
-    with _client(url, data) as fleet:
-        answer = fleet.post(f"/devices/{device_id}/revoke")
-    _say(answer, f"{device_id} is revoked", json=json)
 
 
 @app.command("publish")
@@ -254,24 +197,6 @@ def rollout_stop(rollout_id: int, url: str = _URL, data: Path = _DATA, json: boo
     _command(rollout_id, "stop", url, data, json=json)
 
 
-@broker_app.command("config")
-def broker_config(
-    folder: Path = typer.Option(..., "--out", help="Where to write the configuration."),
-    host: list[str] = typer.Option(..., help="A name or address under which devices reach the broker; repeatable."),
-    port: int = typer.Option(8883, help="Where the broker listens."),
-    data: Path = _DATA,
-    json: bool = _JSON,
-) -> None:
-    """Write a Mosquitto configuration: TLS, client certificates of this fleet, each device in its own subtree."""
-    from fleet.broker.mosquitto import write_configuration
-    from fleet.identity.ca import open_authority
-    from fleet.paths import DataFolder
-
-    DataFolder(data).create()
-    written = write_configuration(folder, open_authority(DataFolder(data).ca), hosts=host, port=port)
-    _say({"files": [str(path) for path in written]}, f"written to {folder}; see mosquitto.conf there", json=json)
-
-
 @app.command("audit")
 def audit(
     limit: int = typer.Option(50, help="How many entries."), url: str = _URL, data: Path = _DATA, json: bool = _JSON
@@ -285,12 +210,6 @@ def audit(
         print_json(found)
         return
     out().print(table_of("Audit", ("when", "who", "what", "which", "details"), audit_rows(found)))
-
-
-def _client(url: str, data: Path) -> FleetClient:
-    from fleet.client import FleetClient, find_authority, find_token
-
-    return FleetClient(url, find_token(data), ca=find_authority(data) if url.startswith("https:") else None)
 
 
 def _command(rollout_id: int, name: str, url: str, data: Path, *, json: bool) -> None:
@@ -317,13 +236,6 @@ def _show(rollout: dict[str, Any], *, json: bool) -> None:
         print_json(rollout)
     else:
         out().print(rollout_view(rollout))
-
-
-def _say(answer: Any, text: str, *, json: bool) -> None:  # noqa: ANN401 - JSON is any value
-    if json:
-        print_json(answer)
-    else:
-        out().print(text, highlight=False, soft_wrap=True)
 
 
 def _tell_service(url: str, data: Path, done: Any) -> bool:  # noqa: ANN401 - fleet.registry.publish.Published

@@ -25,6 +25,10 @@ _STATES = {
     "REJECTED": "red",
     "IN_PROGRESS": "cyan",
     "soaking": "cyan",
+    "preauthorised": "cyan",
+    "pending": "yellow",
+    "rejected": "red",
+    "revoked": "red",
     "error": "red",
 }
 
@@ -136,7 +140,7 @@ def number(value: float | None, digits: int) -> str | None:
 
 def _device_state(device: Mapping[str, Any]) -> str:
     if device["state"] != "accepted":
-        return f"[red]{device['state']}[/]"
+        return coloured(device["state"])
     if not device["online"]:
         return "[dim]offline[/]"
     return "[yellow]silent[/]" if device["silent"] else "[green]online[/]"

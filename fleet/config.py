@@ -71,11 +71,15 @@ class MqttSettings(Settings):
     client_key: Path | None = None
     username: str | None = None
     password_file: Path | None = None
+    folder: Path | None = None
+    """What ``mien fleet broker config`` wrote, when that broker runs on this machine: revocations are kept up in it."""
 
     @model_validator(mode="after")
     def _embedded_stays_on_loopback(self) -> MqttSettings:
         if self.broker == "embedded" and not is_loopback(self.host):
             raise ValueError("the embedded broker listens on loopback only; use broker: external for a site")
+        if self.broker == "embedded" and self.folder:
+            raise ValueError("folder is a Mosquitto's; the embedded broker has none: use broker: external")
         if self.broker == "embedded" and self.tls:
             raise ValueError("the embedded broker does not enforce client certificates; use broker: external for TLS")
         if self.broker == "external" and not self.tls and not is_loopback(self.host):
@@ -84,10 +88,14 @@ class MqttSettings(Settings):
 
 
 class DeviceSettings(Settings):
-    """When a device counts as what."""
+    """When a device counts as what, and how long its certificate is good."""
 
     silent_after_s: float = Field(default=120.0, gt=0)
     """A device that says online but has sent nothing for so long is shown as silent."""
+    certificate_days: float = Field(default=365.0, gt=0, le=3650)
+    """How long a device's certificate is good; it is renewed at two thirds of that."""
+    grace_days: float = Field(default=30.0, ge=0)
+    """How long after its end a certificate may be renewed without a new token."""
 
 
 class IngestSettings(Settings):

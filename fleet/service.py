@@ -21,6 +21,7 @@ from fleet.app import create_app
 from fleet.broker.embedded import EmbeddedBroker
 from fleet.broker.external import ExternalBroker
 from fleet.broker.interface import Broker
+from fleet.broker.shut_out import BrokerFolder, Doorkeeper
 from fleet.changes import Changes
 from fleet.config import FleetSettings
 from fleet.identity.ca import Authority
@@ -95,17 +96,20 @@ def _wire(
     rollouts = Loop("rollouts", look, every_s=settings.rollouts.tick_s)
     upkeep = Loop("upkeep", Upkeep(foundation.repository, store, settings.retention, clock).run, every_s=_UPKEEP_S)
 
+    folder = settings.mqtt.folder
+    doorkeeper = Doorkeeper(store, foundation.authority, BrokerFolder(folder) if folder else None, clock=clock)
+    doors = Loop("doors", doorkeeper.run, every_s=_UPKEEP_S)
+
     def connected(fresh: bool) -> None:
         _log.info("connected to the broker%s", "" if fresh else ", which kept our session")
-        if fresh:
-            outbox.send_all()
+        outbox.send_all()  # even then: a broker that was killed has lost its last seconds
         rollouts.nudge()
 
     ingest = Ingest(store, settings.ingest, clock=clock, changed=changes.note, connected=connected)
     ingest.start(bus)
     ends.callback(bus.stop)
     ends.callback(ingest.stop)
-    for loop in (rollouts, upkeep):
+    for loop in (rollouts, upkeep, doors):
         loop.start()
         ends.callback(loop.stop)
     ends.callback(changes.close)
@@ -118,6 +122,7 @@ def _wire(
         broker=broker.for_devices,
         changes=changes,
         nudge=rollouts.nudge,
+        shut_out=doorkeeper.run,
         is_connected=lambda: bus.is_connected,
         clock=clock,
         operator_token=foundation.operator_token,

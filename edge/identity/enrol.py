@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography import x509
@@ -11,14 +12,23 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from edge.identity.certificate import check_certificate, validity_of
 from edge.identity.store import Identity, IdentityStore
 from edge.identity.token import EnrolmentToken, check_authority
-from edge.transport.fleet_http import FleetHttp, presented_authority
-from mien.errors import ConfigError, TrustError
+from edge.transport.fleet_http import FleetHttp, WaitingAnswer, presented_authority
+from mien.errors import ConfigError, TrustError, UnavailableError
 from mien.topics import valid_device_id
 
 
-def enrol(token: EnrolmentToken, url: str, state: Path, *, device_id: str | None = None) -> Identity:
+def enrol(
+    token: EnrolmentToken,
+    url: str,
+    state: Path,
+    *,
+    device_id: str | None = None,
+    serial_number: str | None = None,
+    waits: Callable[[str], bool] = lambda _: False,
+) -> Identity:
     """Enrol this device and keep its identity under ``state``.
 
     The service first presents its authority, which is held against the token's fingerprint; only then, over TLS that
@@ -29,19 +39,28 @@ def enrol(token: EnrolmentToken, url: str, state: Path, *, device_id: str | None
         url: the fleet service.
         state: the device's state folder.
         device_id: the name to ask for; the fleet chooses one otherwise.
+        serial_number: of the board, for a fleet that lists its boards.
+        waits: called with the device's name while a person has not decided; pauses, and says whether to ask again.
 
     Raises:
-        TrustError: the token was refused or has expired, or the service is not the fleet that made it.
-        ConfigError: the device has enrolled before, the name cannot be had, or the address is plain http elsewhere.
-        UnavailableError: the service did not answer.
+        TrustError: the token was refused or has expired, the device was rejected, or the service is not the fleet that
+            made the token.
+        ConfigError: the device has enrolled before and its certificate is good still, the name cannot be had, or the
+            address is plain http elsewhere.
+        UnavailableError: the service did not answer, or nobody has decided yet.
     """
     store = IdentityStore(state)
     _check_before(store, token, device_id)
     authority = check_authority(token, presented_authority(url))
     with FleetHttp(url, ca_pem=authority) as fleet:
-        answer = fleet.enroll(token.text, certificate_request(store.key(), device_id or "device"), device_id)
+        request = certificate_request(store.key(), device_id or "device")
+        answer = fleet.enroll(token.text, request, device_id, serial_number)
+        while isinstance(answer, WaitingAnswer):
+            if not waits(answer.device_id):
+                raise _undecided(answer.device_id)
+            answer = fleet.enroll(token.text, request, device_id, serial_number)
     answer = answer.model_copy(update={"ca_pem": check_authority(token, answer.ca_pem)})
-    _check_certificate(answer.certificate_pem, store.key(), answer.device_id)
+    check_certificate(answer.certificate_pem, store.key(), answer.device_id, authority)
     return store.save(answer, fleet.base_url)
 
 
@@ -52,25 +71,23 @@ def certificate_request(key: ec.EllipticCurvePrivateKey, name: str) -> str:
     return request.public_bytes(Encoding.PEM).decode()
 
 
+def _undecided(device_id: str) -> UnavailableError:
+    return UnavailableError(
+        f"this device waits for the fleet's operator, as {device_id}",
+        wanted=f"'mien fleet device accept {device_id}', or its serial number on the fleet's list",
+        remedy="run the same command again then, or add --wait 1h; the token may have run out by that time",
+    )
+
+
 def _check_before(store: IdentityStore, token: EnrolmentToken, device_id: str | None) -> None:
-    if store.exists():
+    if store.exists() and validity_of(store.load()).ends_at > time.time():
         raise ConfigError(
             f"this device has enrolled already, as {store.load().device_id}",
             remedy=f"to give it up, remove {store.folder}; the fleet's operator should revoke it",
         )
-    if token.expires_at < time.time():
+    if token.expires_at < time.time() and not store.has_asked():
         raise TrustError("the enrolment token has expired", remedy="ask the fleet's operator for a new one")
     if device_id is not None and not valid_device_id(device_id):
         raise ConfigError(
             f"'{device_id}' cannot name a device", wanted="lower-case letters, digits and hyphens, at most 63"
         )
-
-
-def _check_certificate(pem: str, key: ec.EllipticCurvePrivateKey, device_id: str) -> None:
-    try:
-        certificate = x509.load_pem_x509_certificate(pem.encode())
-    except ValueError as error:
-        raise TrustError("the fleet's answer holds no certificate", found=str(error)) from error
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    if certificate.public_key() != key.public_key() or [name.value for name in names] != [device_id]:
-        raise TrustError("the certificate is not for this device's key and name", remedy="try again with a new token")

@@ -114,6 +114,15 @@ class IdentityStore:
         )
         return self.load()
 
+    def save_certificate(self, pem: str) -> Identity:
+        """Keep a new certificate for the same key and name."""
+        write_text(self._folder / "cert.pem", pem)
+        return self.load()
+
+    def has_asked(self) -> bool:
+        """Whether a key was made and no identity came of it yet: the fleet may know the key already."""
+        return (self._folder / "key.pem").is_file() and not self.exists()
+
     def save_broker(self, mqtt: BrokerBlock) -> Identity:
         """Keep a new address or password of the broker."""
         self._write(self._record().model_copy(update={"mqtt": mqtt}))

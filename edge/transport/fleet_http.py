@@ -1,4 +1,4 @@
-"""The fleet's HTTP interface for devices: enrolment, and the signed question whether an identity is still accepted."""
+"""The fleet's HTTP interface for devices: enrolment, renewal, and the signed question whether it is accepted still."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ from mien.hosts import is_private_way
 
 AUTHORITY_PATH = "/api/device/v1/ca"
 ENROLL_PATH = "/api/device/v1/enroll"
+RENEW_PATH = "/api/device/v1/renew"
 SESSION_PATH = "/api/device/v1/session"
 _TIMEOUT_S = 15.0
 _LONGEST_AUTHORITY_BYTES = 64 * 1024
 
 A = TypeVar("A", bound=BaseModel)
 _FORBIDDEN = frozenset({401, 403})
+_WAITS = 202
 _CONFLICT = 409
 _UNPROCESSABLE = 422
 
@@ -61,6 +63,19 @@ class EnrolmentAnswer(BaseModel):
     ca_pem: str
     mqtt: BrokerBlock
     tuf: TufBlock
+
+
+class WaitingAnswer(BaseModel):
+    """What a device gets while a person has not decided about it."""
+
+    device_id: str
+    state: str
+
+
+class RenewalAnswer(BaseModel):
+    """A certificate: a new one when it was due, else the one that the device has."""
+
+    certificate_pem: str
 
 
 class AuthorityAnswer(BaseModel):
@@ -104,17 +119,33 @@ class FleetHttp:
         """Close the connections."""
         self._client.close()
 
-    def enroll(self, token: str, csr_pem: str, device_id: str | None) -> EnrolmentAnswer:
-        """Ask for a certificate.
+    def enroll(
+        self, token: str, csr_pem: str, device_id: str | None, serial_number: str | None = None
+    ) -> EnrolmentAnswer | WaitingAnswer:
+        """Ask for a certificate, or ask again with the same key how that stands.
 
         Raises:
             TrustError: the token was refused.
             ConfigError: the device id is taken or the request was not understood.
             UnavailableError: the service did not answer.
         """
-        body = {"token": token, "csr_pem": csr_pem} | ({"device_id": device_id} if device_id else {})
+        given = {"device_id": device_id, "serial_number": serial_number}
+        body = {"token": token, "csr_pem": csr_pem} | {name: value for name, value in given.items() if value}
         answer = self._asked("POST", ENROLL_PATH, json=body)
+        if answer.status_code == _WAITS:
+            return _read(WaitingAnswer, answer.content, ENROLL_PATH)
         return _read(EnrolmentAnswer, answer.content, ENROLL_PATH)
+
+    def renew(self, key: ec.EllipticCurvePrivateKey, device_id: str) -> str:
+        """Ask for a new certificate for the same key, PEM.
+
+        Raises:
+            TrustError: the identity was revoked, or the certificate expired too long ago.
+            UnavailableError: the service did not answer.
+        """
+        headers = signed_headers(key, key_id=device_id, method="POST", path=RENEW_PATH, created=int(time.time()))
+        answer = self._asked("POST", RENEW_PATH, headers=headers)
+        return _read(RenewalAnswer, answer.content, RENEW_PATH).certificate_pem
 
     def session(self, key: ec.EllipticCurvePrivateKey, device_id: str) -> SessionAnswer:
         """Ask whether this device is still accepted.

@@ -64,7 +64,7 @@ class MessageLink(Protocol):
         """Send a message with QoS 1; its ticket comes back through ``acknowledged``."""
 
     def readdress(self, address: BrokerAddress) -> None:
-        """Use another address or password from the next connection on."""
+        """Use another address or password, and a certificate that was renewed, from the next connection on."""
 
     def close(self) -> None:
         """Disconnect and end the link's thread."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import ssl
 from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -42,8 +43,10 @@ class MqttLink:
         self._closing = False
         self._client = Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
         self._client.will_set(will[0], will[1], qos=1, retain=True)
-        if address.tls and tls is not None:
-            self._client.tls_set(str(tls.ca), str(tls.certificate), str(tls.key))
+        self._tls = tls if address.tls else None
+        self._context = ssl.create_default_context(cafile=str(tls.ca)) if address.tls and tls is not None else None
+        if self._context is not None:
+            self._client.tls_set_context(self._context)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
@@ -70,7 +73,9 @@ class MqttLink:
         return int(self._client.publish(topic, payload, qos=1, retain=retain).mid)
 
     def readdress(self, address: BrokerAddress) -> None:
-        """Use another address or password from the next connection on."""
+        """Use another address or password, and a certificate that was renewed, from the next connection on."""
+        if self._context is not None and self._tls is not None:
+            self._context.load_cert_chain(self._tls.certificate, self._tls.key)
         if address.username is not None:
             self._client.username_pw_set(address.username, address.password)
         session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]

@@ -13,13 +13,17 @@ from fleet.broker.interface import BrokerAccess
 from fleet.changes import Changes
 from fleet.config import FleetSettings
 from fleet.identity.ca import Authority
+from fleet.identity.members import Terms, expired
+from fleet.identity.membership import MemberState
 from fleet.identity.signatures import check_signature, read_signature
 from fleet.ingest.pipeline import Ingest
 from fleet.registry.repository import Repository
 from fleet.store.database import Store
-from fleet.store.devices import ACCEPTED, Device
+from fleet.store.devices import Device
 from mien.errors import TrustError
 from mien.hosts import is_loopback
+
+_DAY_S = 86400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,8 @@ class Fleet:
     changes: Changes
     nudge: Callable[[], None]
     """Asks the rollout loop to look at once."""
+    shut_out: Callable[[], str]
+    """Has the broker refuse revoked devices; says how that went."""
     is_connected: Callable[[], bool]
     clock: Callable[[], float]
     operator_token: str
@@ -80,36 +86,61 @@ def reader(request: Request, fleet: FleetDep, authorization: Annotated[str | Non
         operator(fleet, authorization)
 
 
-def device(
+def signer(
     request: Request,
     fleet: FleetDep,
     signature_input: Annotated[str | None, Header()] = None,
     signature: Annotated[str | None, Header()] = None,
 ) -> Device:
-    """The accepted device that signed the request.
+    """The accepted device that signed the request, even with a certificate that has expired.
 
     Raises:
-        TrustError: not signed, unknown, revoked, or its certificate has expired.
+        TrustError: not signed, unknown, or not accepted.
     """
     signed = read_signature(request.method, request.url.path, signature_input=signature_input, signature=signature)
-    now = fleet.clock()
     with fleet.store.read() as work:
         known = work.devices.find(signed.device_id)
     if known is None:
         raise TrustError(
             f"device '{signed.device_id}' is not known here", remedy="enrol it: mien edge enroll TOKEN@URL"
         )
-    check_signature(signed, known.certificate_pem, now=now)
-    if known.state != ACCEPTED:
+    if known.certificate_pem is None:
+        raise TrustError(
+            f"device '{known.id}' has no certificate",
+            found=f"state {known.state}",
+            wanted=f"state {MemberState.ACCEPTED}",
+            remedy="ask the fleet's operator to let it in: mien fleet device accept",
+        )
+    check_signature(signed, known.certificate_pem, now=fleet.clock())
+    if known.state is not MemberState.ACCEPTED:
         raise TrustError(
             f"the identity of {known.id} was {known.state}",
             found=f"state {known.state}",
-            wanted=f"state {ACCEPTED}",
+            wanted=f"state {MemberState.ACCEPTED}",
             remedy="ask the fleet's operator; a new token enrols the device anew under another name",
         )
-    if known.certificate_expires_at < now:
-        raise TrustError(f"the certificate of {known.id} has expired", remedy="enrol the device again")
     return known
+
+
+SignerDep = Annotated[Device, Depends(signer)]
+
+
+def device(known: SignerDep, fleet: FleetDep) -> Device:
+    """The accepted device that signed the request.
+
+    Raises:
+        TrustError: as :func:`signer`, or its certificate has expired.
+    """
+    now = fleet.clock()
+    if known.certificate_expires_at is None or known.certificate_expires_at < now:
+        raise expired(known, now, grace_s=terms(fleet).grace_s)
+    return known
+
+
+def terms(fleet: Fleet) -> Terms:
+    """How long certificates are good and may be renewed here."""
+    given = fleet.settings.devices
+    return Terms(days=given.certificate_days, grace_s=given.grace_days * _DAY_S)
 
 
 DeviceDep = Annotated[Device, Depends(device)]

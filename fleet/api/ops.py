@@ -12,6 +12,7 @@ from fleet.api.deps import Fleet, FleetDep, operator, reader
 from fleet.api.shapes import device_json, release_json, rollout_json
 from fleet.errors import NotFoundError
 from fleet.identity.enrol import check_group
+from fleet.identity.membership import MemberState
 from fleet.identity.tokens import make_token
 from fleet.registry.publish import read_release
 from fleet.rollouts.explain import explain
@@ -41,6 +42,7 @@ class TokenRequest(_Body):
     group: str = "default"
     uses: int = Field(default=1, ge=1, le=100_000)
     ttl_s: float = Field(default=3600.0, ge=60, le=365 * 86400)
+    review: bool = False
 
 
 class ReleaseRequest(_Body):
@@ -65,25 +67,30 @@ def create_token(body: TokenRequest, fleet: FleetDep) -> dict[str, Any]:
     check_group(body.group)
     now = fleet.clock()
     text, stored = make_token(
-        group=body.group, uses=body.uses, expires_at=now + body.ttl_s, ca_sha256=fleet.authority.fingerprint
+        group=body.group,
+        uses=body.uses,
+        expires_at=now + body.ttl_s,
+        ca_sha256=fleet.authority.fingerprint,
+        review=body.review,
     )
     with fleet.store.write() as work:
         work.tokens.add(stored, at=now)
-        work.audit.note("token.create", stored.id, at=now, group=body.group, uses=body.uses)
+        work.audit.note("token.create", stored.id, at=now, group=body.group, uses=body.uses, review=body.review)
     return {
         "token": text,
         "id": stored.id,
         "group": body.group,
         "uses": body.uses,
+        "review": body.review,
         "expires_at": stored.expires_at,
     }
 
 
 @router.get("/devices", dependencies=_READ)
-def devices(fleet: FleetDep) -> list[dict[str, Any]]:
-    """All devices with their last figures."""
+def devices(fleet: FleetDep, state: MemberState | None = None) -> list[dict[str, Any]]:
+    """All devices with their last figures, or those in one state."""
     with fleet.store.read() as work:
-        return [_device(fleet, device) for device in work.devices.all()]
+        return [device_shape(fleet, device) for device in work.devices.all() if state in {None, device.state}]
 
 
 @router.get("/devices/{device_id}", dependencies=_READ)
@@ -91,7 +98,7 @@ def one_device(device_id: str, fleet: FleetDep) -> dict[str, Any]:
     """One device."""
     with fleet.store.read() as work:
         device = find_device(work, device_id)
-    return _device(fleet, device) | {"twin": device.twin, "status": device.status}
+    return device_shape(fleet, device) | {"twin": device.twin, "status": device.status}
 
 
 @router.get("/devices/{device_id}/windows", dependencies=_READ)
@@ -100,20 +107,6 @@ def windows(device_id: str, fleet: FleetDep, limit: _Limit = 60) -> list[dict[st
     with fleet.store.read() as work:
         find_device(work, device_id)
         return [window.model_dump(mode="json") for window in work.windows.latest(device_id, limit)]
-
-
-@router.post("/devices/{device_id}/revoke", dependencies=_CHANGE)
-def revoke(device_id: str, fleet: FleetDep) -> dict[str, Any]:
-    """Refuse a device from now on."""
-    now = fleet.clock()
-    with fleet.store.write() as work:
-        find_device(work, device_id)
-        work.devices.revoke(device_id, at=now)
-        work.audit.note("device.revoke", device_id, at=now)
-        device = find_device(work, device_id)
-    fleet.changes.note()
-    fleet.nudge()
-    return _device(fleet, device)
 
 
 @router.get("/releases", dependencies=_READ)
@@ -238,7 +231,8 @@ def sentences(work: Work, rollout_id: int, now: float) -> list[str]:
     return explain(rollout.view, views, verdict, because=rollout.halted_because or rollout.paused_because)
 
 
-def _device(fleet: Fleet, device: Device) -> dict[str, Any]:
+def device_shape(fleet: Fleet, device: Device) -> dict[str, Any]:
+    """A device as this fleet shows it."""
     return device_json(device, now=fleet.clock(), silent_after_s=fleet.settings.devices.silent_after_s)
 
 

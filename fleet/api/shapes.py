@@ -24,7 +24,8 @@ def device_json(device: Device, *, now: float, silent_after_s: float) -> dict[st
     return {
         "id": device.id,
         "group": device.group,
-        "state": device.state,
+        "state": device.state.value,
+        "serial_number": device.serial_number,
         "online": device.online,
         "silent": device.online and (heard is None or now - heard > silent_after_s),
         "last_seen_at": heard,

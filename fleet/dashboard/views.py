@@ -24,8 +24,8 @@ _METRICS = {
 }
 _TONES = {
     "good": {"online", "finished", "SUCCEEDED", "committed", "pass", "done", "accepted"},
-    "busy": {"running", "soaking", "IN_PROGRESS", "QUEUED", "ready", "draft", "in_progress", "info"},
-    "warn": {"paused", "silent", "waiting_for_approval", "inconclusive", "warning", "throttled"},
+    "busy": {"running", "soaking", "IN_PROGRESS", "QUEUED", "ready", "draft", "in_progress", "info", "preauthorised"},
+    "warn": {"paused", "silent", "waiting_for_approval", "inconclusive", "warning", "throttled", "pending"},
     "bad": {"stopped", "stopping", "FAILED", "TIMED_OUT", "REJECTED", "error", "fail", "revoked", "failed", "rejected"},
 }
 

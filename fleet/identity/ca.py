@@ -1,7 +1,7 @@
 """The fleet's certificate authority: ECDSA P-256, its key readable by the service's user alone.
 
-Decides what a certificate says: the name that the fleet chose, for client use, for a year. Who may have one is decided
-in :mod:`fleet.identity.enrol`.
+Decides what a certificate says: the name that the fleet chose, for client use, for so many days. Who may have one is
+decided in :mod:`fleet.identity.enrol`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,10 +58,25 @@ class Authority:
         """SHA-256 of the authority's certificate (DER), as it stands in enrolment tokens."""
         return hashlib.sha256(self._certificate.public_bytes(serialization.Encoding.DER)).hexdigest()
 
-    def issue_device(self, request: x509.CertificateSigningRequest, device_id: str) -> Issued:
-        """Sign a device's certificate under the name that the fleet chose; the request's own name is ignored."""
+    def issue_device(
+        self,
+        request: x509.CertificateSigningRequest | x509.Certificate,
+        device_id: str,
+        *,
+        days: float = DEVICE_DAYS,
+        now: float | None = None,
+    ) -> Issued:
+        """Sign a device's certificate under the name that the fleet chose; the request's own name is ignored.
+
+        Args:
+            request: its request, or the certificate that it has, whose key it keeps.
+            device_id: the name.
+            days: how long the certificate is good.
+            now: from when on, in Unix seconds; this moment by default.
+        """
         usage = [ExtendedKeyUsageOID.CLIENT_AUTH]
-        return self._issue(request.public_key(), device_id, usage=usage, hosts=())  # type: ignore[arg-type]
+        key = request.public_key()
+        return self._issue(key, device_id, usage=usage, hosts=(), days=days, now=now)  # type: ignore[arg-type]
 
     def issue_party(self, name: str, hosts: Sequence[str]) -> tuple[Issued, bytes]:
         """Make a key and certificate for a part of the fleet itself: the broker (with host names) or the service.
@@ -73,6 +88,44 @@ class Authority:
         usage = [ExtendedKeyUsageOID.SERVER_AUTH if hosts else ExtendedKeyUsageOID.CLIENT_AUTH]
         return self._issue(key.public_key(), name, usage=usage, hosts=hosts), _private_pem(key)
 
+    def revocation_list(self, serials: Iterable[str], *, at: dt.datetime, before: str | None = None) -> str:
+        """A signed list of certificates that count no longer, PEM.
+
+        It names no early end: a fleet service that is down must not lock out every device. It is dated after the list
+        before it, because OpenSSL keeps both in a running broker and follows the later one.
+
+        Args:
+            serials: hexadecimal, as :class:`Issued` has them.
+            at: the moment, with a time zone.
+            before: the list that it replaces, PEM.
+        """
+        dated = at.replace(microsecond=0) - _SKEW
+        if before is not None:
+            dated = max(dated, x509.load_pem_x509_crl(before.encode()).last_update_utc + dt.timedelta(seconds=1))
+        authority_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._certificate.subject)
+            .last_update(dated)
+            .next_update(self._certificate.not_valid_after_utc)
+            .add_extension(authority_key, critical=False)
+            .add_extension(x509.CRLNumber(int(dated.timestamp())), critical=False)
+        )
+        for serial in sorted(set(serials)):
+            entry = x509.RevokedCertificateBuilder().serial_number(int(serial, 16)).revocation_date(dated).build()
+            builder = builder.add_revoked_certificate(entry)
+        return builder.sign(self._key, SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+    def signed_list(self, pem: str) -> frozenset[str] | None:
+        """The serials on a revocation list; ``None`` when it is none, or another authority's."""
+        try:
+            found = x509.load_pem_x509_crl(pem.encode())
+        except ValueError:
+            return None
+        if not found.is_signature_valid(self._certificate.public_key()):  # type: ignore[arg-type]
+            return None
+        return frozenset(f"{entry.serial_number:x}" for entry in found)
+
     def _issue(
         self,
         public_key: ec.EllipticCurvePublicKey,
@@ -80,9 +133,11 @@ class Authority:
         *,
         usage: Sequence[x509.ObjectIdentifier],
         hosts: Sequence[str],
+        days: float = DEVICE_DAYS,
+        now: float | None = None,
     ) -> Issued:
-        now = dt.datetime.now(dt.timezone.utc)
-        end = now + dt.timedelta(days=DEVICE_DAYS)
+        begin = dt.datetime.now(dt.timezone.utc) if now is None else dt.datetime.fromtimestamp(now, dt.timezone.utc)
+        end = (begin + dt.timedelta(days=days)).replace(microsecond=0)
         authority_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         builder = (
             x509.CertificateBuilder()
@@ -90,7 +145,7 @@ class Authority:
             .issuer_name(self._certificate.subject)
             .public_key(public_key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - _SKEW)
+            .not_valid_before(begin - _SKEW)
             .not_valid_after(end)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage(usage), critical=False)

@@ -30,9 +30,13 @@ class StoredToken:
     group: str
     uses_left: int
     expires_at: float
+    review: bool = False
+    """Whether a person looks at each device that shows it."""
 
 
-def make_token(*, group: str, uses: int, expires_at: float, ca_sha256: str) -> tuple[str, StoredToken]:
+def make_token(
+    *, group: str, uses: int, expires_at: float, ca_sha256: str, review: bool = False
+) -> tuple[str, StoredToken]:
     """Make a token.
 
     Args:
@@ -40,6 +44,7 @@ def make_token(*, group: str, uses: int, expires_at: float, ca_sha256: str) -> t
         uses: how many devices may enrol with it.
         expires_at: Unix seconds.
         ca_sha256: the authority's fingerprint.
+        review: whether a person looks at each device.
 
     Returns:
         The text for the device, and what the fleet keeps.
@@ -48,7 +53,12 @@ def make_token(*, group: str, uses: int, expires_at: float, ca_sha256: str) -> t
     claims = {"id": token_id, "ca_sha256": ca_sha256, "group": group, "exp": int(expires_at)}
     middle = base64.urlsafe_b64encode(json.dumps(claims, separators=(",", ":")).encode()).decode().rstrip("=")
     stored = StoredToken(
-        id=token_id, secret_sha256=_hash(secret), group=group, uses_left=uses, expires_at=int(expires_at)
+        id=token_id,
+        secret_sha256=_hash(secret),
+        group=group,
+        uses_left=uses,
+        expires_at=int(expires_at),
+        review=review,
     )
     return f"{_PREFIX}.{middle}.{secret}", stored
 
@@ -78,23 +88,23 @@ def check_token(stored: StoredToken | None, secret: str, *, now: float) -> Store
     Raises:
         TrustError: unknown, wrong, expired or used up. Unknown and wrong read the same.
     """
-    token = recognise_token(stored, secret, now=now)
+    token = recognise_token(stored, secret)
+    if token.expires_at < now:
+        raise _refused("it has expired")
     if token.uses_left < 1:
         raise _refused("it is used up")
     return token
 
 
-def recognise_token(stored: StoredToken | None, secret: str, *, now: float) -> StoredToken:
-    """As :func:`check_token`, but a token that is used up passes: it is still known who shows it.
+def recognise_token(stored: StoredToken | None, secret: str) -> StoredToken:
+    """As :func:`check_token`, but one that is used up or expired passes: it is still known who shows it.
 
     Raises:
-        TrustError: unknown, wrong or expired.
+        TrustError: unknown or wrong.
     """
     known = stored.secret_sha256 if stored else _hash("")
     if not hmac.compare_digest(known, _hash(secret)) or stored is None:
         raise _refused("it is not one of this fleet's")
-    if stored.expires_at < now:
-        raise _refused("it has expired")
     return stored
 
 

@@ -10,10 +10,30 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from fleet.identity.ca import Issued
-from fleet.store.models import DeviceRow
+from fleet.identity.membership import MemberState
+from fleet.store.models import CertificateRow, DeviceRow
 from mien.messages import Desired, Status, Twin, UpdateReport, Window
 
-ACCEPTED, REVOKED = "accepted", "revoked"
+ACCEPTED = MemberState.ACCEPTED.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applicant:
+    """What is known of a device before it has a certificate."""
+
+    device_id: str
+    group: str
+    serial_number: str | None = None
+    key_sha256: str | None = None
+    request_pem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShutOut:
+    """A certificate that is good still, of a device that was revoked."""
+
+    device_id: str
+    serial: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,10 +42,12 @@ class Device:
 
     id: str
     group: str
-    state: str
-    """pending, accepted, rejected or revoked."""
-    certificate_pem: str
-    certificate_expires_at: float
+    state: MemberState
+    serial_number: str | None
+    request_pem: str | None
+    """What it asks for, while a person may decide about it."""
+    certificate_pem: str | None
+    certificate_expires_at: float | None
     enrolled_at: float
     revoked_at: float | None
     labels: Mapping[str, str]
@@ -71,26 +93,51 @@ class Devices:
 
     def add(self, device_id: str, group: str, issued: Issued, *, at: float) -> None:
         """Keep a newly enrolled device, accepted."""
+        self.apply(Applicant(device_id=device_id, group=group), MemberState.ACCEPTED, at=at)
+        self.certify(device_id, issued, at=at)
+
+    def apply(self, applicant: Applicant, state: MemberState, *, at: float) -> None:
+        """Keep a device that is listed or asks, or what a listed one brings when it comes."""
+        row = self._session.get(DeviceRow, applicant.device_id)
+        if row is None:
+            row = _new_row(applicant, at=at)
+            self._session.add(row)
+        row.state, row.group, row.enrolled_at = state.value, applicant.group, at
+        row.serial_number = applicant.serial_number
+        row.key_sha256, row.request_pem = applicant.key_sha256, applicant.request_pem
+        self._session.flush()
+
+    def certify(self, device_id: str, issued: Issued, *, at: float) -> None:
+        """Keep a device's new certificate, and for the list of revocations every earlier one too."""
+        row = self._session.get_one(DeviceRow, device_id)
+        row.certificate_pem, row.certificate_serial = issued.pem, issued.serial
+        row.certificate_expires_at = issued.expires_at
         self._session.add(
-            DeviceRow(
-                id=device_id,
-                group=group,
-                state=ACCEPTED,
-                certificate_pem=issued.pem,
-                certificate_serial=issued.serial,
-                certificate_expires_at=issued.expires_at,
-                enrolled_at=at,
-                labels={},
-                online=False,
-                desired_version=0,
-                desired_sent=0,
-            )
+            CertificateRow(device_id=device_id, serial=issued.serial, issued_at=at, expires_at=issued.expires_at)
         )
+
+    def move(self, device_id: str, state: MemberState) -> None:
+        """Change where a device stands; :meth:`revoke` ends it."""
+        self._session.get_one(DeviceRow, device_id).state = state.value
 
     def find(self, device_id: str) -> Device | None:
         """A device by its id."""
         row = self._session.get(DeviceRow, device_id)
         return _device(row) if row else None
+
+    def get(self, device_id: str) -> Device:
+        """A device that is known to be there."""
+        return _device(self._session.get_one(DeviceRow, device_id))
+
+    def find_by_key(self, key_sha256: str) -> Device | None:
+        """The device whose public key has this digest, whatever its state."""
+        row = self._session.scalar(select(DeviceRow).where(DeviceRow.key_sha256 == key_sha256))
+        return _device(row) if row else None
+
+    def with_serial_number(self, serial_number: str) -> list[Device]:
+        """Devices that are listed with, or name, this serial number; by id."""
+        chosen = select(DeviceRow).where(DeviceRow.serial_number == serial_number).order_by(DeviceRow.id)
+        return [_device(row) for row in self._session.scalars(chosen)]
 
     def all(self) -> list[Device]:
         """Every device, by id."""
@@ -103,8 +150,19 @@ class Devices:
     def revoke(self, device_id: str, *, at: float) -> None:
         """Refuse a device from now on and clear what it should run."""
         row = self._session.get_one(DeviceRow, device_id)
-        row.state, row.revoked_at, row.online = REVOKED, at, False
+        row.state, row.online = MemberState.REVOKED.value, False
+        row.revoked_at = row.revoked_at or at
         self.desire(device_id, None)
+
+    def shut_out(self, *, now: float) -> list[ShutOut]:
+        """Every certificate that a broker must refuse, by device."""
+        chosen = (
+            select(CertificateRow.device_id, CertificateRow.serial)
+            .join(DeviceRow, DeviceRow.id == CertificateRow.device_id)
+            .where(DeviceRow.state == MemberState.REVOKED.value, CertificateRow.expires_at >= now)
+            .order_by(CertificateRow.device_id, CertificateRow.serial)
+        )
+        return [ShutOut(device_id=device_id, serial=serial) for device_id, serial in self._session.execute(chosen)]
 
     def seen(self, device_id: str, at: float) -> None:
         """Note that something came from the device."""
@@ -170,13 +228,30 @@ def _outgoing(row: DeviceRow) -> Outgoing:
     return Outgoing(device_id=row.id, version=row.desired_version, desired=desired)
 
 
+def _new_row(applicant: Applicant, *, at: float) -> DeviceRow:
+    return DeviceRow(
+        id=applicant.device_id,
+        group=applicant.group,
+        certificate_pem="",
+        certificate_serial="",
+        certificate_expires_at=0.0,
+        enrolled_at=at,
+        labels={},
+        online=False,
+        desired_version=0,
+        desired_sent=0,
+    )
+
+
 def _device(row: DeviceRow) -> Device:
     return Device(
         id=row.id,
         group=row.group,
-        state=row.state,
-        certificate_pem=row.certificate_pem,
-        certificate_expires_at=row.certificate_expires_at,
+        state=MemberState(row.state),
+        serial_number=row.serial_number,
+        request_pem=row.request_pem,
+        certificate_pem=row.certificate_pem or None,
+        certificate_expires_at=row.certificate_expires_at or None,
         enrolled_at=row.enrolled_at,
         revoked_at=row.revoked_at,
         labels=row.labels,

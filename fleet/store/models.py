@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 _KEY = BigInteger().with_variant(Integer, "sqlite")
@@ -37,6 +37,8 @@ class TokenRow(Base):
     uses_left: Mapped[int]
     expires_at: Mapped[float]
     created_at: Mapped[float]
+    review: Mapped[bool] = mapped_column(server_default=false())
+    """Whether a person looks at each device that shows it."""
 
 
 class DeviceRow(Base):
@@ -47,7 +49,14 @@ class DeviceRow(Base):
     id: Mapped[str] = mapped_column(String(63), primary_key=True)
     group: Mapped[str] = mapped_column("device_group", String(63), index=True)
     state: Mapped[str] = mapped_column(String(16))
+    serial_number: Mapped[str | None] = mapped_column(String(64), index=True)
+    """As the device or a list says; a claim, no proof."""
+    key_sha256: Mapped[str | None] = mapped_column(String(64), index=True, unique=True)
+    """Digest of its public key: who asks again is recognised by it."""
+    request_pem: Mapped[str | None] = mapped_column(Text)
+    """Its certificate request, for as long as a person may decide about it."""
     certificate_pem: Mapped[str] = mapped_column(Text)
+    """The newest one; empty, its serial too and its end 0, for a device that has none."""
     certificate_serial: Mapped[str] = mapped_column(String(64))
     certificate_expires_at: Mapped[float]
     enrolled_at: Mapped[float]
@@ -66,6 +75,17 @@ class DeviceRow(Base):
     """Rises with each change of ``desired``."""
     desired_sent: Mapped[int]
     """The last version which the broker took; below ``desired_version`` there is something to send."""
+
+
+class CertificateRow(Base):
+    """A certificate that was issued. A revoked device is shut out with all that are good still."""
+
+    __tablename__ = "certificates"
+
+    device_id: Mapped[str] = mapped_column(ForeignKey("devices.id"), primary_key=True)
+    serial: Mapped[str] = mapped_column(String(64), primary_key=True)
+    issued_at: Mapped[float]
+    expires_at: Mapped[float]
 
 
 class WindowRow(Base):

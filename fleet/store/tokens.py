@@ -24,6 +24,7 @@ class Tokens:
                 uses_left=token.uses_left,
                 expires_at=token.expires_at,
                 created_at=at,
+                review=token.review,
             )
         )
 
@@ -38,6 +39,7 @@ class Tokens:
             group=row.group,
             uses_left=row.uses_left,
             expires_at=row.expires_at,
+            review=row.review,
         )
 
     def use(self, token_id: str) -> None:

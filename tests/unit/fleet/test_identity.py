@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.identity.ca import open_authority, read_request
-from fleet.identity.enrol import enrol
+from fleet.identity.enrol import Asked, enrol
 from fleet.identity.server import server_files
 from fleet.identity.signatures import MAX_AGE_S, check_signature, read_signature
 from fleet.identity.tokens import check_token, make_token, read_token
@@ -220,9 +220,10 @@ def test_enrolling_again_with_the_same_key_gives_the_same_and_uses_nothing(autho
     text, stored = token(uses=1)
     with store.write() as work:
         work.tokens.add(stored, at=NOW)
-        first = enrol(work, authority, text, request_for(key), wanted_id=wanted, now=NOW)
-        assert enrol(work, authority, text, request_for(key), wanted_id=wanted, now=NOW) == first
+        asked = Asked(token=text, csr_pem=request_for(key), wanted_id=wanted)
+        first = enrol(work, authority, asked, now=NOW)
+        assert enrol(work, authority, asked, now=NOW) == first
         assert work.tokens.find(stored.id).uses_left == 0
         with pytest.raises(TrustError, match="refused"):
             other = ec.generate_private_key(ec.SECP256R1())
-            enrol(work, authority, text, request_for(other), wanted_id=wanted, now=NOW)
+            enrol(work, authority, Asked(token=text, csr_pem=request_for(other), wanted_id=wanted), now=NOW)
