@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 
-def write_precisions(weights: Path, folder: Path, frames: np.ndarray) -> dict[str, Path]:
-    """Write the graphs for frames of this size; by precision."""
+def write_precisions(weights: Path, folder: Path, frames: np.ndarray, *, max_batch: int = 1) -> dict[str, Path]:
+    """Write the graphs for frames of this size, and so many in one call; by precision."""
     from optimize.graph.export import export_fp32, graph_spec
     from optimize.graph.weights import open_weights
     from optimize.int8 import open_workshop
@@ -17,7 +17,7 @@ def write_precisions(weights: Path, folder: Path, frames: np.ndarray) -> dict[st
 
     opened = open_weights(weights)
     _, height, width, _ = frames.shape
-    export_fp32(opened, graph_spec(opened, f"{height}x{width}", 100), folder / FP32)
+    export_fp32(opened, graph_spec(opened, f"{height}x{width}", 100, max_batch), folder / FP32)
     make_fp16(folder, frames[:4])
     quantizer = OnnxRuntimeQuantizer()
     shop = open_workshop(folder / FP32, quantizer, frames)

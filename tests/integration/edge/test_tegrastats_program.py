@@ -16,6 +16,7 @@ from edge.power.ladder import SELDOM_S, Ladder, Rung
 from edge.power.none import NoPower
 from edge.power.tegrastats import Tegrastats
 from tests.fakes.jetson_sysfs import JetsonSysfs
+from tests.fakes.update_world import FakeClock
 
 RECORDED = Path(__file__).parents[2] / "fixtures" / "power"
 
