@@ -162,6 +162,7 @@ def keys_rotate(
     public: list[Path] = typer.Option([], help="A new key's .pub file from its holder; repeatable."),
     make: int | None = typer.Option(None, help="New keys to make here (as many as are neither kept nor given)."),
     threshold: int | None = typer.Option(None, help="How many must sign from now on (as before)."),
+    drop_engines: bool = typer.Option(False, help="Sign no engine that is there now: after a theft of the engines key."),
     data: Path = _DATA,
     keys: Path | None = _KEYS,
     passphrase_file: Path | None = _FILE,
@@ -179,6 +180,8 @@ def keys_rotate(
         )
     with _registry(data, keys, passphrase_file, encrypt=encrypt) as repository:
         _refuse_second_change(repository)
+        if drop_engines:
+            repository.drop_engines(_now())
         new = {
             role: replacement(
                 repository,

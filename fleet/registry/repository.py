@@ -154,6 +154,17 @@ class Repository:
             engines.targets[path] = target
         self._write_online(now, engines=engines)
 
+    def drop_engines(self, now: dt.datetime) -> int:
+        """Sign an empty list of engines: whoever had the key may have put some there. The caller holds the lock.
+
+        Returns:
+            How many are no longer signed; canaries build them anew.
+        """
+        dropped = len(self.engines())
+        if dropped:
+            self._write_online(now, engines=Targets(expires=now))
+        return dropped
+
     def renew(self, now: dt.datetime) -> bool:
         """Sign online metadata anew when half of its time is gone, and finish a change that was interrupted.
 

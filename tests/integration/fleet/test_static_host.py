@@ -254,6 +254,18 @@ def test_an_engine_outlives_the_rotation_of_its_key(host: Host, tmp_path: Path) 
     assert host.client(tmp_path / "client").get_targetinfo(ENGINE) is not None
 
 
+def test_engines_that_a_thief_may_have_signed_can_be_dropped(host: Host, tmp_path: Path) -> None:
+    """Also for a device that saw them."""
+    engine = tmp_path / "engine"
+    engine.write_bytes(b"built by somebody")
+    host.repository.add_engines({ENGINE: engine}, now())
+    assert host.client(tmp_path / "client").get_targetinfo(ENGINE) is not None
+    assert host.repository.drop_engines(now()) == 1
+    exchange(host.repository, (ENGINES,))
+    assert host.client(tmp_path / "client").get_targetinfo(ENGINE) is None
+    assert host.repository.drop_engines(now()) == 0
+
+
 def test_a_registry_of_an_earlier_version_gets_its_engines_role(tmp_path: Path) -> None:
     """It has four keys with plain names and no delegation; it publishes as before, and rotation adds the role."""
     host = Host(tmp_path)
