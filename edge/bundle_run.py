@@ -22,7 +22,7 @@ from edge.camera.chooser import open_camera
 from edge.camera.interface import Camera
 from edge.camera.options import CameraOptions
 from edge.config import ApiSettings, FacesSettings, PrivacySettings
-from edge.engine.chooser import builder_for, is_whole, open_engine
+from edge.engine.chooser import batch_for, builder_for, is_whole, open_engine
 from edge.faces.tracker import FaceTracker
 from edge.facts import read_facts
 from edge.pipeline.meter import FrameMeter, FrameTally
@@ -153,7 +153,8 @@ def engine_for(
     if is_whole(path, choice.runtime):
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    return builder_for(choice.runtime, cache_folder() / "timing").build(model, path, progress=progress)
+    builder = builder_for(choice.runtime, cache_folder() / "timing", max_batch=batch_for(model, 1))
+    return builder.build(model, path, progress=progress)
 
 
 def cache_folder() -> Path:

@@ -173,6 +173,7 @@ class EdgeDevice:
             facts=self.facts,
             state=state,
             threads=settings.engine.threads,
+            frames_a_call=1 if settings.engine.batching == "latency" else len(settings.all_cameras),
             settle_s=settings.probe.settle_s,
             cancel=self._stop,
             on_switch=self._switched,
@@ -350,8 +351,9 @@ class EdgeDevice:
         self._recorder.close()
 
     def _end_model(self) -> None:
+        """Close the engine, unless a call of it never came back: its memory may still be in use."""
         model = self._pipeline.model
-        if model is not None:
+        if model is not None and not self._pipeline.engine_busy_s:
             model.engine.close()
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.engine.chooser import builder_for, open_engine
-from edge.engine.interface import Engine
+from edge.engine.chooser import batch_for, builder_for, open_engine
+from edge.engine.interface import Engine, infer_one
 from edge.pipeline.meter import FrameMeter
 from edge.pipeline.model import LoadedModel
 from edge.pipeline.pipeline import Pipeline
@@ -53,6 +53,7 @@ class DeviceRuntime:
         facts: of this machine.
         state: the state folder; its disk's free room counts.
         threads: CPU threads of an engine.
+        frames_a_call: so many frames of its cameras go through the engine at once, where its graph allows that.
         settle_s: frames in this time after a switch are not counted by the probe.
         cancel: set when the agent stops.
         on_switch: told that the active release changed.
@@ -68,6 +69,7 @@ class DeviceRuntime:
         facts: DeviceFacts,
         state: Path,
         threads: int,
+        frames_a_call: int = 1,
         settle_s: float,
         cancel: threading.Event,
         on_switch: Callable[[], None],
@@ -79,6 +81,7 @@ class DeviceRuntime:
         self._facts = facts
         self._state = state
         self._threads = threads
+        self._frames_a_call = frames_a_call
         self._settle_s = settle_s
         self._cancel = cancel
         self._on_switch = on_switch
@@ -97,7 +100,8 @@ class DeviceRuntime:
         """Build an engine from a portable model into ``folder``; its path."""
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            builder = builder_for(runtime, self._state / "timing")
+            batch = batch_for(model, self._frames_a_call)
+            builder = builder_for(runtime, self._state / "timing", max_batch=batch)
             return builder.build(model, folder / f"{model.stem}.{runtime}", progress=SILENT)
         except MienError as error:
             raise _unusable("could not build the engine", error) from error
@@ -254,7 +258,7 @@ def agreement_with_reference(engine: Engine, reference: Path, outputs: OutputSpe
     for reference_frame in read_reference(reference):
         frame = reference_frame.frame
         height, width = frame.shape[:2]
-        found = decode(engine.infer(frame[None]), outputs, Geometry.identity(width, height))
+        found = decode(infer_one(engine, frame), outputs, Geometry.identity(width, height))
         hits, wanted = agreement(reference_frame.detections, found)
         matched, total = matched + hits, total + wanted
     return matched / total if total else 1.0

@@ -13,6 +13,7 @@ from edge.api.preview import cover
 from edge.camera.chooser import open_camera
 from edge.camera.interface import Camera, CameraError, Frame, Image
 from edge.camera.options import CameraOptions
+from edge.engine.interface import infer_one
 from edge.pipeline.model import LoadedModel
 from edge.pipeline.pipeline import mean_luma
 from edge.vision.decode import decode
@@ -119,8 +120,7 @@ def _settled(source: str, options: CameraOptions) -> tuple[Frame, Camera]:
 
 
 def _detected(frame: Frame, model: LoadedModel) -> Detections:
-    size, shape = model.input, model.engine.info.input_shape
-    block = np.full((shape[0], size.height, size.width, 3), size.pad_value, np.uint8)
-    geometry = Letterbox(size.width, size.height, size.pad_value).apply(frame.image, block[0])
-    batch = block if model.engine.info.fixed_batch else block[:1]
-    return decode(model.engine.infer(batch), model.outputs, geometry)
+    size = model.input
+    letterboxed = np.empty((size.height, size.width, 3), np.uint8)
+    geometry = Letterbox(size.width, size.height, size.pad_value).apply(frame.image, letterboxed)
+    return decode(infer_one(model.engine, letterboxed), model.outputs, geometry)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge.engine.interface import Engine, EngineBuilder
+from edge.engine.interface import MAX_BATCH_KEY, Engine, EngineBuilder, EngineError
+from edge.engine.metadata import metadata_of
 from mien.errors import UnsupportedError
 from mien.release import Runtime
 
@@ -33,12 +34,14 @@ def open_engine(path: Path, runtime: Runtime, threads: int = 1, graph_sha256: st
     raise _unknown(runtime)
 
 
-def builder_for(runtime: Runtime, timing_cache: Path | None = None) -> EngineBuilder:
+def builder_for(runtime: Runtime, timing_cache: Path | None = None, *, max_batch: int | None = None) -> EngineBuilder:
     """The builder of a runtime's engines.
 
     Args:
         runtime: which library runs them.
         timing_cache: folder in which TensorRT keeps what it measured, so that the next build is shorter.
+        max_batch: frames of one call, for a graph that leaves that open; see :func:`batch_for`. TensorRT only:
+            onnxruntime's engine takes any number up to the graph's.
 
     Raises:
         UnsupportedError: the runtime is not installed.
@@ -50,8 +53,23 @@ def builder_for(runtime: Runtime, timing_cache: Path | None = None) -> EngineBui
     if runtime == "tensorrt":
         from edge.engine.tensorrt import BuildOptions, TensorRtBuilder
 
-        return TensorRtBuilder(options=BuildOptions(timing_cache=timing_cache))
+        return TensorRtBuilder(options=BuildOptions(timing_cache=timing_cache, max_batch=max_batch))
     raise _unknown(runtime)
+
+
+def batch_for(model: Path, frames_a_call: int) -> int | None:
+    """The batch to build a graph's engine for: what is wanted, as far as the graph goes; ``None`` where it is fixed.
+
+    TensorRT computes the whole batch in every call, so an engine for more frames than come wastes the rest.
+
+    Raises:
+        EngineError: the file cannot be read.
+    """
+    try:
+        stated = metadata_of(model.read_bytes()).get(MAX_BATCH_KEY, "")
+    except OSError as error:
+        raise EngineError(f"could not read {model}", found=error.strerror or str(error)) from error
+    return max(1, min(int(stated), frames_a_call)) if stated.isdecimal() else None
 
 
 def is_whole(path: Path, runtime: Runtime) -> bool:

@@ -125,6 +125,21 @@ class EngineBuilder(Protocol):
         """
 
 
+def infer_one(engine: Engine, frame: npt.NDArray[np.uint8]) -> RawOutput:
+    """The answer for one letterboxed frame ``uint8[H, W, 3]``, whatever the engine's batch: blank frames fill it up.
+
+    Raises:
+        EngineError: wrong shape or type, or the runtime failed.
+    """
+    info = engine.info
+    if not info.fixed_batch or info.input_shape[0] == 1:
+        return engine.infer(frame[None])
+    block = np.zeros((info.input_shape[0], *frame.shape), frame.dtype)
+    block[0] = frame
+    raw = engine.infer(block)
+    return RawOutput(boxes=raw.boxes[:1], scores=raw.scores[:1], classes=raw.classes[:1])
+
+
 def checked_frames(
     frames: npt.NDArray[np.uint8], input_shape: tuple[int, int, int, int], *, fixed_batch: bool
 ) -> npt.NDArray[np.uint8]:

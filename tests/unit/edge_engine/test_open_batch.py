@@ -4,8 +4,8 @@ import numpy as np
 import onnx
 import pytest
 
-from edge.engine.chooser import builder_for, open_engine
-from edge.engine.interface import MAX_BATCH_KEY, EngineError
+from edge.engine.chooser import batch_for, builder_for, open_engine
+from edge.engine.interface import MAX_BATCH_KEY, EngineError, infer_one
 from edge.engine.tensorrt import BuildOptions, TensorRtBuilder, TensorRtEngine
 from edge.engine.tensorrt.calibrator import Calibration
 from tests.fakes.fake_tensorrt import SIDE, FakeCuda, FakeTensorRt, write_graph
@@ -42,6 +42,24 @@ def test_tensorrt_runs_the_largest_batch(tmp_path, generation, metadata, asked, 
         with pytest.raises(EngineError, match="do not fit") as caught:
             engine.infer(frames[:0])
         assert caught.value.wanted == f"uint8[{batch}, {SIDE}, {SIDE}, 3]"
+
+
+@pytest.mark.parametrize(("stated", "cameras", "batch"), [("4", 1, 1), ("4", 3, 3), ("4", 9, 4), (None, 3, None)])
+def test_a_device_builds_for_the_frames_that_come(tmp_path, stated, cameras, batch):
+    """As many as cameras share calls, as far as the graph goes; a graph with a batch of its own keeps it."""
+    model = write_graph(tmp_path / "model.onnx", batch=-1, metadata=said(stated) if stated else b"")
+    assert batch_for(model, cameras) == batch
+
+
+def test_one_frame_fills_up_a_fixed_batch(tmp_path):
+    """Reference frames are looked at one by one, also by an engine that takes three at once."""
+    library = FakeTensorRt(10)
+    path = build(tmp_path, library, metadata=said("3"))
+    frame = np.full((SIDE, SIDE, 3), 100, np.uint8)
+    with TensorRtEngine(path, library=library, cuda=FakeCuda()) as engine:
+        raw = infer_one(engine, frame)
+    assert raw.scores.shape[0] == 1
+    assert round(float(raw.scores[0, 0]) * 255) == 100
 
 
 def test_fixed_graph_needs_no_profile(tmp_path):
