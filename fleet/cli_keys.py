@@ -162,7 +162,7 @@ def keys_rotate(
     public: list[Path] = typer.Option([], help="A new key's .pub file from its holder; repeatable."),
     make: int | None = typer.Option(None, help="New keys to make here (as many as are neither kept nor given)."),
     threshold: int | None = typer.Option(None, help="How many must sign from now on (as before)."),
-    drop_engines: bool = typer.Option(False, help="Sign no engine that is there now: after a theft of the engines key."),
+    drop_engines: bool = typer.Option(False, help="Sign no engine that is there: after a theft of their key."),
     data: Path = _DATA,
     keys: Path | None = _KEYS,
     passphrase_file: Path | None = _FILE,
