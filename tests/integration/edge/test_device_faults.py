@@ -197,6 +197,24 @@ def test_an_engine_that_hangs_starves_the_watchdog_until_it_answers(
     assert faulty.said.splitlines()[-1] == "threads: MainThread"
 
 
+def test_a_device_whose_engine_hangs_can_be_ended(
+    faulty: FaultyDevice, listener: Listener, repository: TufRepository
+) -> None:
+    """SIGTERM during a call that never returns: it is given up after a while, code 0, and all windows and offline come."""
+    faulty.change(limits=CALM)
+    run_release(faulty, listener, repository)
+    faulty.order("hang")
+    window_after(listener, last_window(listener), lambda window: window.frames == 0)
+
+    assert faulty.process is not None
+    faulty.process.send_signal(signal.SIGTERM)
+    assert faulty.process.wait(timeout=120) == 0
+    listener.wait(lambda: listener.status() == "offline", "the offline status")
+    assert _spooled_windows(faulty) == []
+    assert_complete(listener)
+    assert faulty.left() == []
+
+
 def test_a_camera_that_goes_and_returns_is_told_and_costs_its_neighbour_nothing(
     faulty: FaultyDevice, listener: Listener, repository: TufRepository, camera: NetworkCamera
 ) -> None:
