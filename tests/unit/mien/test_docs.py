@@ -35,10 +35,12 @@ def test_links_inside_the_repository_lead_somewhere(page):
     assert [link for link in local if not (page.parent / link).exists()] == []
 
 
-def test_the_optimizers_page_prints_what_the_bench_measured():
-    """Each row of the page is a row of bench/results/optimize.json, and each row of the file is on the page."""
-    rows = json.loads((ROOT / "bench" / "results" / "optimize.json").read_text())
-    printed = [line for line in (ROOT / "docs" / "optimizer.md").read_text().splitlines() if "≤" in line or "≥" in line]
+@pytest.mark.parametrize(("page", "results"), [("optimizer", "optimize"), ("runtime", "edge")])
+def test_a_page_prints_what_the_bench_measured(page, results):
+    """Each row of the page is a row of the bench's results, and each row of these is on the page."""
+    rows = json.loads((ROOT / "bench" / "results" / f"{results}.json").read_text())
+    lines = (ROOT / "docs" / f"{page}.md").read_text().splitlines()
+    printed = [line for line in lines if line.startswith("|") and ("≤" in line or "≥" in line)]
     wanted = [f"| {row['figure']} | {row['value']:g} {row['unit']} | {row['target']} |" for row in rows]
     assert printed == wanted
     assert all(row["met"] or row["reason"] for row in rows)
