@@ -131,7 +131,7 @@ class ResumingFetcher(FetcherInterface):
     def _fetch(self, url: str) -> Iterator[bytes]:
         """The answer in pieces as they come: who counts them can end it."""
         with self._answers.get(url) as response:
-            if response.is_error:
+            if not response.is_success:  # a redirection is no content
                 raise DownloadHTTPError(f"{url} answered {response.status_code}", response.status_code)
             pace = self._pace()
             for chunk in response.iter_bytes():
@@ -168,7 +168,7 @@ class ResumingFetcher(FetcherInterface):
             if response.status_code == _RANGE_NOT_SATISFIABLE and have:
                 part.unlink()
                 raise httpx.ReadError("the part does not belong to this file")
-            if response.is_error:
+            if not response.is_success:  # a redirection is no content
                 raise DownloadHTTPError(f"{url} answered {response.status_code}", response.status_code)
             resumed = response.status_code == _PARTIAL_CONTENT
             have = have if resumed else 0

@@ -1,4 +1,4 @@
-"""Serves a folder, and for chosen files answers as nobody should: without an end, or a byte now and then."""
+"""Serves a folder, and answers for chosen files as nobody should: without an end, or a byte now and then."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Literal
 
-Manner = Literal["endless", "dripping", "dripping head"]
+Manner = Literal["endless", "dripping", "dripping head", "pointing elsewhere"]
 _STEP_S = 0.02
 
 
@@ -60,6 +60,11 @@ class _Handler(BaseHTTPRequestHandler):
         with suppress(OSError):
             if manner == "dripping head":
                 self._drip(b"HTTP/1.0 200 OK\r\nX: ")
+                return
+            if manner == "pointing elsewhere":
+                self.send_response(302)
+                self.send_header("Location", "/metadata/1.root.json")
+                self.end_headers()
                 return
             if not path.is_file():
                 self.send_error(404)

@@ -311,6 +311,16 @@ def test_a_slow_server_that_mends_itself_is_no_fault(
     assert device.update("1.1.0", sha256) == ("committed", None)
 
 
+@pytest.mark.parametrize("ending", ["timestamp.json", "2.root.json", MODEL])
+def test_a_redirection_is_not_followed(
+    refused: Callable[..., None], repository: TufRepository, server: HostileServer, tmp_path: Path, ending: str
+) -> None:
+    """Addresses come from the enrolment, and the page of a redirection is taken for no document."""
+    sha256 = sign(tmp_path, repository, "1.1.0")
+    server.manners[ending] = "pointing elsewhere"
+    refused("1.1.0", sha256, "network", state="failed")
+
+
 @pytest.mark.parametrize("name", ["manifest.json", MODEL])
 def test_wrong_hash(refused: Callable[..., None], repository: TufRepository, tmp_path: Path, name: str) -> None:
     """A file of the right length with one byte changed."""
