@@ -239,24 +239,17 @@ def _run_device(config: Path | None, camera: str | None, state: Path | None) -> 
 
     from edge.config import read_edge_settings
     from edge.main import EdgeDevice
-    from edge.process import stopped_by_signals
-    from edge.reload import Reload
+    from edge.reload import run_with_reloads
 
     def read() -> Any:  # noqa: ANN401 - imports happen in commands
         return read_edge_settings(config, {"camera.source": camera, "state": str(state.resolve()) if state else None})
 
-    settings = read()
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
     for noisy in ("httpx", "httpcore", "tuf"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    while settings is not None:
-        device = EdgeDevice(settings)
-        reload = Reload(read, settings, device.reload)
-        with stopped_by_signals(device.stop), reload.on_hangup():
-            device.run()
-        settings = reload.wanted
+    run_with_reloads(read, EdgeDevice)
 
 
 def _run_bundle(wanted: Any, *, as_json: bool) -> None:  # noqa: ANN401 - as above

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 import uuid
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 
 import cv2
@@ -15,9 +16,10 @@ from edge.api.interface import BrokerStatus, LimitsStatus, UpdateStatus
 from edge.api.port import PipelinePort, cameras_of, pulse_of
 from edge.api.server import LocalApi, preview_for
 from edge.api.state import DeviceState
+from edge.camera import environment
 from edge.camera.chooser import open_camera
-from edge.camera.interface import CameraError
-from edge.config import CameraSettings, EdgeSettings, TelemetrySettings
+from edge.camera.interface import Camera, CameraError
+from edge.config import EdgeSettings, TelemetrySettings
 from edge.engine_care import EngineCare
 from edge.faces.teller import FaceTeller
 from edge.faces.tracker import FaceTracker
@@ -47,11 +49,15 @@ from edge.update.updater import Updater
 from edge.watch import DeviceWatch
 from mien import topics
 from mien.errors import MienError, UnavailableError
+from mien.lifecycle import UpdateState
 from mien.messages import Twin, Window, encode
 from mien.release import ReleaseRef, VariantPolicy
 
 _log = logging.getLogger(__name__)
 
+_COMPARES = frozenset({UpdateState.INSTALLING, UpdateState.PROBING, UpdateState.ROLLING_BACK})
+_LONGEST_START_S = 900.0
+"""Cameras that are away are waited for once each, for as long as the settings say, before the device is ready."""
 _LONGEST_GOODBYE_S = 300.0
 """An update under way is left at its next step; an engine that is being built takes its time to get there."""
 
@@ -79,7 +85,8 @@ class EdgeDevice:
             identities = IdentityStore(settings.state, fleet_url=settings.fleet.url)
             identity = identities.load()
             self.facts = read_facts()
-            self._wire(identities, identity, undo)
+            with Notifier().more_time(lambda: True, most_s=_LONGEST_START_S):
+                self._wire(identities, identity, undo)
             self._closing = undo.pop_all()
 
     def run(self) -> None:
@@ -97,11 +104,11 @@ class EdgeDevice:
             self._recorder.start()
             self._agent.start()
             self._api.start()
+            self._watch.start()
             notifier.ready(f"{self._agent.device_id}")
-            patience = Patience.at(_expected_fps(self._settings.all_cameras))
+            patience = Patience.at(_expected_fps(self._settings))
             liveness = Liveness(self._vitals, clock=time.monotonic, patience=patience)
             while not self._stop.wait(notifier.beat_s):
-                self._watch.look()
                 pulse = liveness.pulse()
                 notifier.status(f"{self._agent.device_id}: {pulse.why}")
                 if pulse.is_alive:
@@ -148,22 +155,14 @@ class EdgeDevice:
         if settings.faces.events:
             sinks.append(FaceTeller(settings.faces, tell=outbox.event))
         self._pipeline, self._sources = _pipeline_of(settings, sinks)
+        undo.callback(environment.forget)
         undo.callback(self._end_model)
         undo.callback(self._pipeline.stop)
         self._slots = SlotStore(state / "slots")
         self._journal = Journal(state / "update")
         self._state = self._shown(identity)
         outbox.on_event = self._state.add_event
-        self._recorder = Recorder(
-            meter=meter,
-            power=self._power,
-            spool=self._spool,
-            window_s=settings.telemetry.window_s,
-            boot_id=self._boot_id,
-            model=lambda: self._pipeline.model,
-            dropped=self._pipeline.take_dropped,
-            stored=self._window_stored,
-        )
+        self._recorder = self._recorder_of(settings, meter)
         undo.callback(self._recorder.close)
         self._runtime = DeviceRuntime(
             self._pipeline,
@@ -181,7 +180,25 @@ class EdgeDevice:
         self._agent = self._agent_of(identities, identity, outbox, undo)
         undo.callback(self._end_frames)
         self._limits = LimitsKeeper(settings.limits, self, health=self._power.health, tell=outbox.event)
-        self._watch = DeviceWatch(
+        self._watch = self._watch_of(settings)
+        undo.callback(self._watch.close)
+        self._api = LocalApi(settings.api, self._state, preview=preview, show_faces=settings.privacy.show_faces)
+        undo.callback(self._api.close)
+
+    def _recorder_of(self, settings: EdgeSettings, meter: FrameMeter) -> Recorder:
+        return Recorder(
+            meter=meter,
+            power=self._power,
+            spool=self._spool,
+            window_s=settings.telemetry.window_s,
+            boot_id=self._boot_id,
+            model=lambda: self._pipeline.model,
+            dropped=self._pipeline.take_dropped,
+            stored=self._window_stored,
+        )
+
+    def _watch_of(self, settings: EdgeSettings) -> DeviceWatch:
+        return DeviceWatch(
             self._pipeline,
             self._sources,
             engine=EngineCare(
@@ -190,11 +207,9 @@ class EdgeDevice:
             ),
             reopen=self._reopen_engine,
             keeper=self._limits,
-            is_updating=lambda: self._agent.is_updating,
-            tell=outbox.event,
+            is_comparing=self._is_comparing,
+            tell=self._outbox.event,
         )
-        self._api = LocalApi(settings.api, self._state, preview=preview, show_faces=settings.privacy.show_faces)
-        undo.callback(self._api.close)
 
     def _shown(self, identity: Identity) -> DeviceState:
         """What the local API shows of this device."""
@@ -234,9 +249,14 @@ class EdgeDevice:
         active = self._slots.active()
         return active is not None and self._runtime.use_lighter(active, wanted)
 
+    def _is_comparing(self) -> bool:
+        """Whether an update is at the point where the releases are held against each other."""
+        report = self._outbox.last_report
+        return self._agent.is_updating and report is not None and report.state in _COMPARES
+
     def _reopen_engine(self) -> bool:
         active = self._slots.active()
-        return active is not None and not self._agent.is_updating and self._runtime.reopen(active)
+        return active is not None and self._runtime.reopen(active)
 
     def _agent_of(self, identities: IdentityStore, identity: Identity, outbox: Outbox, undo: ExitStack) -> Agent:
         settings, state = self._settings, self._settings.state
@@ -314,7 +334,9 @@ class EdgeDevice:
         self._agent.publish_twin()
 
     def _window_stored(self, window: Window) -> None:
-        for alert in alerts_between(self._state.window, window):
+        """Show and send a window, and tell what it changed; where the device ends, frames are meant to stop."""
+        alerts = [] if self._stop.is_set() else alerts_between(self._state.window, window)
+        for alert in alerts:
             self._outbox.event(alert.kind, alert.severity, alert.message)
         self._state.add_window(window)
         self._publisher.wake()
@@ -375,20 +397,29 @@ def _variants(settings: EdgeSettings) -> VariantPolicy:
 
 
 def _pipeline_of(settings: EdgeSettings, sinks: list[Sink]) -> tuple[Pipeline, tuple[Source, ...]]:
-    """Open all cameras; those that are open are closed again when a later one cannot be."""
+    """Open all cameras at once, since each may be waited for; all are closed again when one cannot be opened."""
     sources = []
-    with ExitStack() as half:
-        for wanted in settings.all_cameras:
-            camera = open_camera(wanted.source, wanted.options())
-            half.callback(camera.close)
+    with ExitStack() as half, ThreadPoolExecutor(thread_name_prefix="open") as pool:
+        opening = [pool.submit(open_camera, wanted.source, wanted.options()) for wanted in settings.all_cameras]
+        for future in opening:
+            half.callback(_close_if_open, future)
+        for wanted, future in zip(settings.all_cameras, opening, strict=True):
             tracker = FaceTracker(settings.faces)
-            sources.append(Source(name=wanted.name, camera=camera, max_fps=wanted.max_fps, tracker=tracker))
+            sources.append(Source(name=wanted.name, camera=future.result(), max_fps=wanted.max_fps, tracker=tracker))
         half.pop_all()
     batching = Batching(mode=settings.engine.batching, wait_s=settings.engine.batch_wait_ms / 1000)
     return Pipeline(sources, sinks=sinks, batching=batching), tuple(sources)
 
 
-def _expected_fps(cameras: tuple[CameraSettings, ...]) -> float | None:
-    """At least so many frames come a second, all cameras together; ``None`` where a site sets no rate."""
-    rates = [camera.max_fps for camera in cameras]
-    return max((rate for rate in rates if rate is not None), default=None) if all(rates) else None
+def _close_if_open(opening: Future[Camera]) -> None:
+    if opening.exception() is None:
+        opening.result().close()
+
+
+def _expected_fps(settings: EdgeSettings) -> float | None:
+    """At least so many frames come a second, on the lowest step of the limits; ``None`` where a site sets no rate."""
+    rates = [camera.max_fps for camera in settings.all_cameras]
+    fastest = max((rate for rate in rates if rate is not None), default=None) if all(rates) else None
+    if fastest is None or not settings.limits.enabled:
+        return fastest
+    return fastest * min((*settings.limits.rates, *settings.limits.lighter_rates))

@@ -10,12 +10,56 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Protocol
 
 from edge.config import EdgeSettings
+from edge.process import stopped_by_signals
 from edge.systemd import Notifier
 from mien.errors import MienError
 
 _log = logging.getLogger(__name__)
+
+
+class Runnable(Protocol):
+    """What runs with one set of settings."""
+
+    def run(self) -> None:
+        """Run until told to stop."""
+
+    def stop(self) -> None:
+        """Ask for an orderly end."""
+
+    def reload(self) -> None:
+        """Ask for an orderly end, after which another goes on."""
+
+
+def run_with_reloads(read: Callable[[], EdgeSettings], build: Callable[[EdgeSettings], Runnable]) -> None:
+    """Run a device, and build another in its place whenever sound new settings are taken up.
+
+    Settings that read well and cannot be run with (a camera that names nothing) give way to those before.
+
+    Args:
+        read: reads the settings.
+        build: makes the device.
+
+    Raises:
+        MienError: the first settings are faulty or cannot be run with, or the device ended in an error.
+    """
+    settings: EdgeSettings | None = read()
+    former: EdgeSettings | None = None
+    while settings is not None:
+        try:
+            device = build(settings)
+        except MienError as error:
+            if former is None:
+                raise
+            _log.error("the new settings cannot be run with, and the device goes on with those before: %s", error)
+            settings, former = former, None
+            continue
+        reload = Reload(read, settings, device.reload)
+        with stopped_by_signals(device.stop), reload.on_hangup():
+            device.run()
+        former, settings = settings, reload.wanted
 
 
 class Reload:

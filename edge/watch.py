@@ -17,6 +17,9 @@ from mien.errors import MienError
 
 _log = logging.getLogger(__name__)
 
+_BEAT_S = 1.0
+_LONGEST_LOOK_S = 60.0
+
 
 class Keeper(Protocol):
     """Keeps the device within its limits."""
@@ -37,7 +40,7 @@ class DeviceWatch:
         engine: decides about the engine.
         reopen: opens the engine anew; false when it may not be done now.
         keeper: of the limits; it does not look while an update compares the releases.
-        is_updating: whether one does.
+        is_comparing: whether one does.
         tell: takes an event: kind, severity, message.
         clock: monotonic seconds.
     """
@@ -50,7 +53,7 @@ class DeviceWatch:
         engine: EngineCare,
         reopen: Callable[[], bool],
         keeper: Keeper,
-        is_updating: Callable[[], bool],
+        is_comparing: Callable[[], bool],
         tell: Callable[[str, str, str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -59,27 +62,39 @@ class DeviceWatch:
         self._engine = engine
         self._reopen = reopen
         self._keeper = keeper
-        self._is_updating = is_updating
+        self._is_comparing = is_comparing
         self._changed = threading.Event()
         self._tell = tell
         self._clock = clock
         self._cameras = CameraCare(clock())
         self._failed_to_open = False
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     @property
     def engine_is_lost(self) -> bool:
         """Whether nothing runs because the engine could not be opened anew; it is tried again."""
         return self._failed_to_open and self._pipeline.model is None
 
+    def start(self) -> None:
+        """Look every second, on a thread of its own: opening an engine takes longer than a watchdog waits."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Look no more; a look under way is finished."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=_LONGEST_LOOK_S)
+
     def look(self) -> None:
-        """Look once; never raises."""
+        """Look once."""
         now_s = self._clock()
         self._say(self._cameras.look(self._camera_signs(), now_s))
         care = self._engine.look(self._engine_signs(), now_s)
         self._say(care.alerts)
         if care.reopen:
             self._open_anew()
-        if not self._is_updating():
+        if not self._is_comparing():
             if self._changed.is_set():
                 self._changed.clear()
                 self._keeper.model_changed()
@@ -88,6 +103,18 @@ class DeviceWatch:
     def model_changed(self) -> None:
         """Another release was taken up; from any thread."""
         self._changed.set()
+
+    def _run(self) -> None:
+        """Supervisor: a fault of ours is told once, and the next look is taken."""
+        failed = False
+        while not self._stopping.wait(_BEAT_S):
+            try:
+                self.look()
+            except Exception as error:  # noqa: BLE001 - a supervisor: the device must not lose its eyes
+                if not failed:
+                    _log.exception("the device could not look at itself")
+                    self._tell("watch_failed", "error", f"the device could not look at itself: {error}"[:500])
+                failed = True
 
     def _open_anew(self) -> None:
         was_lost = self.engine_is_lost

@@ -11,7 +11,6 @@ environment, for there is no other way; so all network cameras that OpenCV reads
 from __future__ import annotations
 
 import logging
-import os
 import re
 from functools import partial
 from urllib.parse import unquote, urlsplit
@@ -19,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 import cv2
 
 from edge.camera.capture import LiveCapture
+from edge.camera.environment import shared
 from edge.camera.interface import CameraError
 from edge.camera.opencv import OpenCvSource
 from edge.camera.options import CameraOptions, check_shape, other_codec
@@ -88,7 +88,7 @@ def _tell_ffmpeg(options: CameraOptions) -> None:
                 remedy="leave latency_ms out, or install GStreamer and set decoder: gstreamer",
             )
         wanted += f"|max_delay;{options.latency_ms * 1000}"
-    given = os.environ.setdefault(_FFMPEG, wanted)
+    given = shared(_FFMPEG, wanted)
     if not set(wanted.split("|")) <= set(given.split("|")):
         raise ConfigError(
             "OpenCV reads all network cameras alike",

@@ -61,6 +61,7 @@ class Intake:
         """Hand over a frame: displaces a live camera's older one, waits for room in a file's lane."""
         with self._changed:
             own = self._lanes[lane]
+            waited_for = bool(own.frames)
             if own.live:
                 own.dropped += len(own.frames)
                 own.frames.clear()
@@ -68,7 +69,7 @@ class Intake:
                 self._changed.wait_for(lambda: own.finished or len(own.frames) < self._room)
             if own.finished:
                 return
-            if not own.frames:
+            if not waited_for:  # a newer frame takes over the patience that the older one used up
                 own.arrived_at_s = self._clock()
             own.frames.append(frame)
             self._changed.notify_all()

@@ -230,10 +230,12 @@ class Pipeline:
         try:
             self._read_frames(lane, source)
         except MienError as error:
-            if len(self.camera_errors) + 1 == len(self._sources):
+            with self._seats:
+                is_last = len(self.camera_errors) + 1 == len(self._sources)
+                self.camera_errors[source.name] = error
+            if is_last:
                 raise
             _log.error("camera %s is gone; the others go on: %s", source.name, error)
-            self.camera_errors[source.name] = error
         finally:
             self._intake.finish(lane)
 

@@ -169,7 +169,7 @@ def test_a_killed_download_goes_on_where_it_stopped(
 def test_an_outage_of_the_broker_loses_no_window(
     enrolled: Enrolled, listener: Listener, repository: TufRepository, tmp_path: Path
 ) -> None:
-    """Windows closed while the broker was away arrive after it came back, without a gap."""
+    """Windows closed while the broker was away arrive after it came back, live ones first, and no number is missing."""
     device, broker = enrolled
     _running(enrolled, listener, _publish(repository, tmp_path, "1.0.0"))
     broker.stop()
@@ -177,10 +177,8 @@ def test_an_outage_of_the_broker_loses_no_window(
     broker.start()
     last = max(window.sequence for window in listener.windows())
 
-    listener.wait(lambda: max(window.sequence for window in listener.windows()) >= last + 6, "windows after the outage")
-
-    seen = {window.sequence for window in listener.windows()}
-    assert seen == set(range(1, max(seen) + 1))
+    wanted = set(range(1, last + 7))
+    listener.wait(lambda: wanted <= {window.sequence for window in listener.windows()}, "every window of the outage")
     assert device.end() == 0
 
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.camera.interface import CameraError
+from edge.camera.interface import CameraError, Frame
 from edge.faces.interface import EndedFace, Faces
 from edge.pipeline.batching import Batching
+from edge.pipeline.intake import Intake
 from edge.pipeline.meter import FrameMeter
 from edge.pipeline.model import Result, Source
 from edge.pipeline.pacing import FrameRate
@@ -326,6 +327,35 @@ def test_throughput_first_puts_frames_of_all_cameras_into_one_call(pipelines: li
     for result in sink.results:
         answered = result.detections.scores[0]
         assert answered == pytest.approx(result.frame.image[0, 0, 0] / 255), "the answer belongs to another frame"
+
+
+def test_a_silent_camera_does_not_hold_up_the_batch() -> None:
+    """A live camera faster than the wait still gets its frames through: displacing one does not begin the wait anew."""
+    now = [0.0]
+    intake = Intake([True, True], batching=Batching(mode="throughput", wait_s=0.05), clock=lambda: now[0])
+    frame = Frame(image=np.zeros((2, 2, 3), np.uint8), sequence=1, captured_at_s=0.0)
+    taken: list[int] = []
+    taker = threading.Thread(target=lambda: taken.extend(lane for lane, _ in intake.take(4)))
+    taker.start()
+    for _ in range(4):
+        intake.put(0, frame)
+        now[0] += 0.033
+    intake.put(0, frame)
+    taker.join(10)
+    assert taken == [0]
+
+
+def test_cameras_that_go_together_end_the_pipeline(pipelines: list[Pipeline]) -> None:
+    """When the last one is gone too, the pipeline ends with an error, however close together they went."""
+    cameras = [FakeCamera(live=True) for _ in range(6)]
+    pipeline, _sink = cameras_of(pipelines, *cameras)
+    pipeline.replace_model(fake_model(FakeEngine()))
+    for camera in cameras:
+        camera.fail()
+    pipeline.start()
+    assert pipeline.wait(10)
+    assert isinstance(pipeline.error, CameraError)
+    assert len(pipeline.cameras_away) == 6
 
 
 def test_a_lost_camera_leaves_the_others_running(pipelines: list[Pipeline]) -> None:
