@@ -89,6 +89,25 @@ def test_an_end_in_the_middle_of_a_frame_is_in_order(
     assert found.numbers[-1] > last.sequence
 
 
+def test_an_end_between_two_frames_of_a_slow_camera_is_no_fault(
+    faulty: FaultyDevice, listener: Listener, repository: TufRepository
+) -> None:
+    """One frame in two seconds: the short last window has none, and nobody is told that frames stopped."""
+    run_release(faulty, listener, repository)
+    assert faulty.end() == 0
+    faulty.change(camera={"source": "synthetic://160x120@20", "max_fps": 0.5}, telemetry={"window_s": 3}, limits=CALM)
+    before = last_window(listener)
+    for _ in range(2):
+        faulty.start()
+        last = window_after(listener, before, lambda window: window.frames > 0)
+        time.sleep(0.4)
+        assert faulty.end() == 0
+        listener.wait(lambda: listener.status() == "offline", "the offline status")
+        before = last_window(listener)
+        assert before > last.sequence
+    assert events(listener, "frames_stopped") == []
+
+
 @pytest.mark.timeout(420)
 def test_a_device_that_is_killed_comes_back_as_itself(
     faulty: FaultyDevice, listener: Listener, repository: TufRepository, fleet: FakeFleet
