@@ -10,12 +10,13 @@ import logging
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Literal
 
 from edge.identity.renewal import renew_if_due
 from edge.identity.store import Identity, IdentityStore
-from edge.pipeline.slots import EndOfStream, LatestSlot
 from edge.telemetry.publisher import Publisher
 from edge.telemetry.spool import Spool
 from edge.transport.fleet_http import FleetHttp
@@ -29,6 +30,9 @@ from mien.messages import Command, Desired, Event, Message, Status, Twin, Update
 _log = logging.getLogger(__name__)
 
 _REFUSALS_BEFORE_ASKING = 3
+LONGEST_GOODBYE_S = 300.0
+"""An update under way is left at its next step; an engine that is being built takes its time to get there."""
+_LONGEST_ANSWER_S = 30.0
 
 Severity = Literal["info", "warning", "error"]
 
@@ -121,12 +125,12 @@ class Agent:
         self._boot_id = boot_id
         self._session_check_s = session_check_s
         self._stop = stop
-        self._desired: LatestSlot[Desired] = LatestSlot()
+        self._desired: deque[Desired] = deque(maxlen=1)
+        self._again = threading.Event()
+        self._something_to_do = threading.Event()
         self._ask_now = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._update, name="updater", daemon=True),
-            threading.Thread(target=self._watch_session, name="session", daemon=True),
-        ]
+        self._updating = threading.Thread(target=self._update, name="updater", daemon=True)
+        self._asking = threading.Thread(target=self._watch_session, name="session", daemon=True)
         self.error: MienError | None = None
         """Why the agent ended, when it had to."""
         self.is_updating = False
@@ -136,6 +140,11 @@ class Agent:
     def device_id(self) -> str:
         """Who this device is."""
         return self._identity.device_id
+
+    @property
+    def engine_is_lost(self) -> bool:
+        """Whether a release is active and does not run, since its engine could not be opened: no 'waiting for one'."""
+        return self._updater.engine_is_lost
 
     def check_session(self) -> None:
         """Ask the fleet once whether this identity is accepted; renew what is due, and take a new broker address.
@@ -167,17 +176,38 @@ class Agent:
         """Connect and begin; the updater first finishes what an earlier run left."""
         self._publisher.start()
         self._link.start(self)
-        for thread in self._threads:
-            thread.start()
+        self._updating.start()
+        self._asking.start()
+
+    def take_up_again(self) -> bool:
+        """Have the active release tried again, whose engine could not be opened; from any thread, returns at once.
+
+        The updater's own thread does it, since an engine may have to be built. To be called with growing pauses while
+        :attr:`engine_is_lost`.
+
+        Returns:
+            Whether there is nothing to do, since the engine is not lost.
+        """
+        if not self.engine_is_lost:
+            return True
+        if not self.is_updating:
+            self._again.set()
+            self._something_to_do.set()
+        return False
 
     def close(self) -> None:
-        """Say goodbye and end all threads. An update under way goes on at the next start."""
+        """Say goodbye and end all threads. An update under way is left at its next step and goes on at the next start.
+
+        What it works with is closed after this, so it is waited for, though no longer than five minutes.
+        """
         self._stop.set()
         self._ask_now.set()
-        self._desired.finish()
-        for thread in self._threads:
+        self._something_to_do.set()
+        for thread, most_s in ((self._updating, LONGEST_GOODBYE_S), (self._asking, _LONGEST_ANSWER_S)):
             if thread.is_alive():
-                thread.join(timeout=30)
+                thread.join(timeout=most_s)
+        if self._updating.is_alive():
+            _log.error("the update did not come to its next step within %g s and is left behind", LONGEST_GOODBYE_S)
         self._publisher.flush(2.0)
         if self._link.is_connected:
             ticket = self._link.publish(
@@ -208,7 +238,8 @@ class Agent:
             return
         try:
             if address.channel == topics.DESIRED:
-                self._desired.put(decode(Desired, payload, source=topic))
+                self._desired.append(decode(Desired, payload, source=topic))
+                self._something_to_do.set()
             elif address.channel == topics.COMMAND:
                 self._command(topic, decode(Command, payload, source=topic))
         except DataError as error:
@@ -240,15 +271,22 @@ class Agent:
 
     def _update(self) -> None:
         """Supervisor of the updater: a fault of ours is logged and the device goes on with what runs."""
-        try:
+        with suppress(UpdateCancelled):
             self._supervised(self._updater.recover)
             while not self._stop.is_set():
-                desired = self._desired.get()
-                self._supervised(lambda wanted=desired: self._updater.handle(wanted))  # type: ignore[misc]
-        except (EndOfStream, UpdateCancelled):
-            return
+                self._something_to_do.wait()
+                self._something_to_do.clear()
+                self._do_what_there_is()
 
-    def _supervised(self, work: Callable[[], None]) -> None:
+    def _do_what_there_is(self) -> None:
+        if self._again.is_set() and not self._stop.is_set():
+            self._again.clear()
+            self._supervised(self._updater.take_up_again)
+        if self._desired and not self._stop.is_set():
+            wanted = self._desired.popleft()
+            self._supervised(lambda: self._updater.handle(wanted))
+
+    def _supervised(self, work: Callable[[], object]) -> None:
         self.is_updating = True
         try:
             work()

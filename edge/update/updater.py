@@ -10,9 +10,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from edge.engine.chooser import is_whole
+from edge.update.active import ActiveRelease
 from edge.update.deployment import Deployment
 from edge.update.installer import Installer
 from edge.update.interface import (
@@ -26,9 +25,8 @@ from edge.update.interface import (
 )
 from edge.update.journal import Journal, NextStep, UpdateRecord, next_step
 from edge.update.probe import LiveFigures, ReferenceLook, judge
-from edge.update.slots import Installed, SlotRecord, SlotStore
+from edge.update.slots import Installed, SlotStore
 from mien.errors import BundleError, MienError
-from mien.files import sha256_of
 from mien.lifecycle import TERMINAL, UpdateEvent, UpdateState, advance
 from mien.messages import Desired, ProbeResult
 from mien.release import VariantPolicy
@@ -37,6 +35,9 @@ _log = logging.getLogger(__name__)
 
 _E = UpdateEvent
 _LONGEST_PAUSE_S = 30.0
+_AGAIN = "deploy the release again"
+_CONDEMNING_CODES = frozenset({"probe_failed", "interrupted"})
+"""What was measured, or ended the process again and again; an engine that cannot be opened may lack memory just now."""
 _BEFORE_SWITCH = frozenset({UpdateState.IDLE, UpdateState.DOWNLOADING, UpdateState.VERIFYING, UpdateState.BUILDING})
 
 
@@ -79,14 +80,30 @@ class Updater:
         self._clock = clock
         self._first_pause_s = first_pause_s
         self._cancel = cancel or threading.Event()
+        self._active = ActiveRelease(slots, device, reporter)
         self._installer = Installer(slots, source, device, policy or VariantPolicy(), self._cancel)
+
+    @property
+    def engine_is_lost(self) -> bool:
+        """Whether the active release does not run because its engine could not be opened or built; not: no release."""
+        return self._active.is_lost
+
+    def take_up_again(self) -> bool:
+        """Try once more to run the active release, whose engine could not be opened; may build it, which takes long.
+
+        For the updater's own thread; from others, :meth:`edge.agent.Agent.take_up_again`.
+
+        Returns:
+            Whether the release runs, or none is here; false says: try again later.
+        """
+        return self._active.take_up() if self._active.is_lost else True
 
     def recover(self) -> None:
         """Finish what a kill or a power cut left, and take up the active release."""
         record = self._journal.read()
         step = next_step(record)
         if record is None or step is NextStep.NOTHING:
-            self._take_up_active()
+            self._active.take_up()
             return
         _log.info("deployment %s was left in state %s: %s", record.desired.deployment_id, record.state, step.value)
         deployment = self._deployment(record)
@@ -98,7 +115,7 @@ class Updater:
         elif step is NextStep.PROBE:
             self._resume_probe(deployment)
             return
-        self._take_up_active()
+        self._active.take_up()
         if step is NextStep.GIVE_UP:
             deployment.fault(_E.ERROR, _interrupted("the device was restarted too often while updating"))
         elif step is NextStep.BEGIN_AGAIN:
@@ -157,7 +174,7 @@ class Updater:
                 f"{desired.release} was taken back by this device before",
                 remedy="publish a new version",
             )
-        if active is not None and active.record.manifest_sha256 == desired.manifest_sha256:
+        if active is not None and active.record.manifest_sha256 == desired.manifest_sha256 and self._runs(active):
             self._already_there(deployment)
             return
         before = self._device.figures()
@@ -174,6 +191,21 @@ class Updater:
         self._slots.switch(installed.slot)
         deployment.move(_E.SWITCHED)
         self._probe(deployment, installed, before)
+
+    def _runs(self, active: Installed) -> bool:
+        """Whether the active release runs; false when its bytes proved changed, so that it must be brought again.
+
+        Raises:
+            UpdateFault: its engine cannot be opened now.
+        """
+        if self.take_up_again():
+            now = self._slots.active()
+            return now is not None and now.record.manifest_sha256 == active.record.manifest_sha256
+        raise UpdateFault(
+            "build_failed",
+            f"{active.release} is installed here, and its engine cannot be opened now",
+            remedy="the device tries again by itself; look at its memory: mien edge doctor",
+        )
 
     def _already_there(self, deployment: Deployment) -> None:
         for event in (_E.ACCEPTED, _E.DOWNLOADED, _E.VERIFIED, _E.BUILT, _E.SWITCHED, _E.PROBE_PASSED):
@@ -236,7 +268,7 @@ class Updater:
             first = judge(desired.probe, look, None, None)
             if not first.passed:
                 return first
-        self._device.take_up(installed)
+        self._active.run(installed)
         if desired.rollback and look is not None:
             return judge(desired.probe, look, None, None)
         live = self._device.watch(desired.probe)
@@ -247,7 +279,10 @@ class Updater:
         slot = deployment.record.target_slot
         installed = self._slots.read(slot) if slot else None
         if installed is None:
-            self._roll_back(deployment, _interrupted("the new release is no longer whole in its slot"))
+            self._roll_back(
+                deployment,
+                UpdateFault("hash_mismatch", "the new release is no longer whole in its slot", remedy=_AGAIN),
+            )
             return
         self._slots.switch(installed.slot)
         if deployment.state is UpdateState.INSTALLING:
@@ -272,11 +307,11 @@ class Updater:
         if deployment.state is not UpdateState.ROLLING_BACK:
             probing = deployment.state is UpdateState.PROBING and fault.code == "probe_failed"
             deployment.fault(_E.PROBE_FAILED if probing else _E.ERROR, fault)
-        if not desired.rollback:
+        if not desired.rollback and deployment.record.error_code in _CONDEMNING_CODES:
             self._journal.condemn(desired.release, desired.manifest_sha256)
         active = self._slots.switch_back(bad)
         try:
-            self._device.take_up(active)
+            self._active.restore(active)
         except UpdateFault as second:
             deployment.fault(
                 _E.ERROR, UpdateFault("rollback_failed", second.what, found=second.found, remedy=second.remedy)
@@ -292,51 +327,6 @@ class Updater:
             f"{desired.release} was taken back: {deployment.record.message or fault.what}"[:500],
             (("release", str(desired.release)), ("active", back_to)),
         )
-
-    def _take_up_active(self) -> None:
-        active = self._slots.active()
-        if active is None:
-            return
-        try:
-            active.verify()
-            self._device.take_up(self._for_this_machine(active))
-        except (UpdateFault, BundleError) as error:
-            _log.error("the active release %s cannot run: %s", active.release, error)
-            self._reporter.event("engine_unusable", "error", f"{active.release}: {error}"[:500])
-            self._fall_back(active)
-        self._device.switched()
-
-    def _for_this_machine(self, installed: Installed) -> Installed:
-        """The same release with an engine for the runtime that is installed now, and with its record."""
-        record, hardware_class = installed.record, self._device.facts().hardware_class()
-        fits = record.hardware_class == hardware_class and is_whole(installed.engine_path, record.runtime)
-        if fits or not record.built:
-            return installed
-        _log.info("the engine of %s is not of this runtime, or has no record; building it again", installed.release)
-        renewed = self._renewed(installed.folder, record)
-        if record.lighter is not None and record.lighter.built:
-            renewed = renewed.model_copy(update={"lighter": self._renewed(installed.folder, record.lighter)})
-        return self._slots.fill(installed.slot, renewed)
-
-    def _renewed(self, folder: Path, record: SlotRecord) -> SlotRecord:
-        engine = self._device.build(folder / record.variant, folder / "engine", record.runtime)
-        return record.model_copy(
-            update={
-                "engine": engine.relative_to(folder).as_posix(),
-                "engine_sha256": sha256_of(engine),
-                "hardware_class": self._device.facts().hardware_class(),
-            }
-        )
-
-    def _fall_back(self, broken: Installed) -> None:
-        fallback = self._slots.switch_back(broken.slot)
-        if fallback is None:
-            return
-        try:
-            fallback.verify()
-            self._device.take_up(self._for_this_machine(fallback))
-        except (UpdateFault, BundleError) as error:
-            _log.error("the fallback %s cannot run either: %s", fallback.release, error)
 
     def _deployment(self, record: UpdateRecord) -> Deployment:
         return Deployment(record, journal=self._journal, reporter=self._reporter, clock=self._clock)

@@ -132,6 +132,8 @@ class FakeDevice:
     running: str | None = None
     taken_up: list[str | None] = field(default_factory=list)
     builds: int = 0
+    dies_after_builds: int | None = None
+    """Raises :class:`Killed` at the end of this build."""
     dies_in: str | None = None
     """Raises :class:`Killed` in this step: build, reference, take_up or watch."""
     stops_in: str | None = None
@@ -152,6 +154,8 @@ class FakeDevice:
         folder.mkdir(parents=True, exist_ok=True)
         engine = folder / f"{model.stem}.bin"
         engine.write_text(f"engine of {text} for {self.machine.hardware_class()}")
+        if self.builds == self.dies_after_builds:
+            raise Killed("build")
         return engine
 
     def figures(self) -> LiveFigures | None:

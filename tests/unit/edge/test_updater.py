@@ -12,6 +12,7 @@ from edge.update.interface import UpdateCancelled, UpdateFault
 from edge.update.journal import Journal
 from edge.update.slots import SlotStore
 from edge.update.updater import Updater
+from mien.errors import UnavailableError
 from mien.facts import DeviceFacts
 from mien.messages import Desired
 from mien.release import Precision, ReleaseRef, VariantPolicy
@@ -447,3 +448,108 @@ def test_the_lighter_engine_is_built_again_with_its_release(world: World) -> Non
 
 def replace_facts(onnxruntime: str) -> DeviceFacts:
     return FACTS.model_copy(update={"onnxruntime": onnxruntime})
+
+
+def test_an_engine_that_cannot_be_opened_at_a_start_keeps_its_release(world: World) -> None:
+    """Too little memory for a moment: nothing is thrown away or condemned, it is told once, and runs when it can."""
+    desired = world.deploy("1.0.0")
+    world.device.running = None
+    world.device.broken.add("1.0.0")
+    updater = world.updater()
+    updater.recover()
+    assert (updater.engine_is_lost, world.active(), world.journal.known_bad().releases) == (True, "1.0.0", {})
+    updater.handle(desired)
+    assert not updater.take_up_again()
+    assert (world.reporter.events, world.source.forgotten) == (["engine_unusable"], 1)
+    world.device.broken.clear()
+    assert updater.take_up_again()
+    assert (updater.engine_is_lost, world.device.running) == (False, "1.0.0")
+
+
+def test_a_full_disk_at_a_start_ends_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rebuilt engine's record cannot be written: the old one still holds, and the next try brings the release up."""
+    world.deploy("1.0.0")
+    world.device.machine = replace_facts("9.9.9")
+    updater = world.updater()
+    with monkeypatch.context() as full:
+        full.setattr("edge.update.slots.write_text", _full_disk)
+        updater.recover()
+    kept = world.slots.active()
+    assert kept is not None
+    kept.verify()
+    assert (updater.engine_is_lost, world.reporter.events) == (True, ["engine_unusable"])
+    assert updater.take_up_again()
+    assert world.device.running == "1.0.0"
+
+
+def _full_disk(path: Path, *_: object) -> None:
+    raise UnavailableError(f"could not write {path}", found="No space left on device")
+
+
+def test_a_kill_while_an_engine_is_built_again_loses_nothing(world: World) -> None:
+    """The engine of the record stands until the new one has its record, so that the next start finds it whole."""
+    world.policy = LIGHTER
+    sha256 = world.source.add("1.0.0", precisions=("fp32", "int8"))
+    world.updater().handle(world.desired("1.0.0", sha256))
+    for version in ("9.9.8", "9.9.9"):
+        world.device.machine = replace_facts(version)
+        world.device.dies_after_builds = world.device.builds + 1
+        with pytest.raises(Killed):
+            world.updater().recover()
+        world.device.dies_after_builds = None
+        world.updater().recover()
+        assert (world.device.running, world.reporter.events) == ("1.0.0", [])
+        active = world.slots.active()
+        assert active is not None
+        assert {path.parent for path in active.folder.rglob("*.bin")} == {active.engine_path.parent}
+
+
+def test_both_slots_damaged_leave_none_and_are_told(world: World) -> None:
+    """Changed bytes on both sides: each is told, nothing is active, and the engine does not count as lost."""
+    world.deploy("1.0.0")
+    desired = world.deploy("1.1.0")
+    for slot in (world.slots.active(), world.slots.fallback()):
+        assert slot is not None
+        slot.engine_path.write_text("bit rot")
+    updater = world.updater()
+    updater.recover()
+    assert (world.active(), updater.engine_is_lost) == (None, False)
+    assert world.reporter.events == ["engine_unusable"] * 2
+    updater.handle(desired)
+    assert (world.last(), world.device.running) == (("committed", None), "1.1.0")
+
+
+def test_a_lost_engine_is_not_reported_as_committed(world: World) -> None:
+    """A new deployment of the release whose engine cannot be opened fails, and the release is kept."""
+    first = world.deploy("1.0.0")
+    world.device.broken.add("1.0.0")
+    updater = world.updater()
+    updater.recover()
+    updater.handle(world.desired("1.0.0", first.manifest_sha256))
+    assert world.last() == ("failed", "build_failed")
+    assert (world.active(), world.journal.known_bad().releases) == ("1.0.0", {})
+
+
+def test_a_new_release_that_cannot_be_opened_may_come_again(world: World) -> None:
+    """It is taken back, but nothing was measured: the next deployment of it is tried, and commits."""
+    world.deploy("1.0.0")
+    world.device.broken.add("1.1.0")
+    failed = world.deploy("1.1.0")
+    assert world.last() == ("rolled_back", "build_failed")
+    world.device.broken.clear()
+    world.updater().handle(world.desired("1.1.0", failed.manifest_sha256))
+    assert world.last() == ("committed", None)
+
+
+def test_a_bad_release_does_not_run_on_when_the_old_one_cannot_be_opened(world: World) -> None:
+    """The rollback finds no memory for the old engine: nothing runs, and the old one comes up at a later try."""
+    world.deploy("1.0.0")
+    world.device.live["1.1.0"] = replace(GOOD_LIVE, fps=1.0)
+    world.device.broken.add("1.0.0")
+    updater = world.updater()
+    updater.handle(world.desired("1.1.0", world.source.add("1.1.0")))
+    assert world.last() == ("failed", "rollback_failed")
+    assert (world.device.running, updater.engine_is_lost, world.active()) == (None, True, "1.0.0")
+    world.device.broken.clear()
+    assert updater.take_up_again()
+    assert world.device.running == "1.0.0"
