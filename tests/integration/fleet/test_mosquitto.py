@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -26,7 +27,7 @@ from fleet.identity.ca import Authority, open_authority, read_request
 from mien.messages import Power, Window, encode
 from tests.fakes.fake_device import enrol, request_for, wait_until
 from tests.integration.conftest import MOSQUITTO
-from tests.integration.fleet.conftest import Service, free_port
+from tests.integration.fleet.conftest import ROOT, Service, free_port
 
 
 @dataclass
@@ -366,6 +367,18 @@ def test_a_renewed_certificate_counts_without_a_restart_of_the_agent(site, tmp_p
     link.readdress(address)
     wait_until(lambda: link.is_connected, what="the link is in")
     link.close()
+
+
+def test_the_units_are_ones_that_systemd_takes():
+    """``systemd-analyze verify`` has nothing to say, and they name the folder that the runbook writes."""
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None or not Path("/usr/sbin/mosquitto").exists():
+        pytest.skip("systemd or mosquitto is not installed")
+    units = [str(path) for path in sorted((ROOT / "configs" / "broker").glob("mien-broker*"))]
+    assert len(units) == 3
+    done = subprocess.run([analyze, "verify", *units], capture_output=True, text=True, timeout=60, check=False)
+    complaints = [line for line in done.stderr.splitlines() if "mien-broker" in line]
+    assert (done.returncode, complaints) == (0, [])
 
 
 class Recorder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -60,6 +61,11 @@ def test_a_revoked_device_has_no_way_back():
     """Whatever happens, it stays revoked."""
     assert set(TRANSITIONS[S.REVOKED].values()) == {S.REVOKED}
     assert "revoked --> revoked: revoke" in diagram()
+
+
+def test_the_runbook_draws_the_table():
+    """The diagram that operators read is the one that is generated."""
+    assert diagram() in (Path(__file__).parents[3] / "docs" / "runbooks" / "broker.md").read_text()
 
 
 @pytest.fixture(scope="module")
