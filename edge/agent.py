@@ -162,7 +162,7 @@ class Agent:
                     f"the fleet does not accept this device ({self.device_id}) any more",
                     found=error.found,
                     wanted=error.wanted,
-                    remedy=f"ask the fleet's operator; to enrol anew, remove {self._identities.folder} and "
+                    remedy=f"{error.remedy}; for a new key under another name, remove {self._identities.folder} and "
                     "run 'mien edge enroll'",
                 ) from error
         if renewed is not None:

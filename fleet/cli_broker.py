@@ -52,16 +52,10 @@ def broker_refresh(
 ) -> None:
     """Fetch who is shut out and have the broker read it; for a broker on another machine than the service."""
     from fleet.broker.shut_out import BrokerFolder
-    from mien.errors import ConfigError
 
-    if not (folder / "mosquitto.conf").is_file():
-        raise ConfigError(
-            f"there is no broker's configuration in {folder}",
-            remedy=f"mien fleet broker config --out {folder} --host NAME",
-        )
+    place = BrokerFolder(folder)
     with client(url, data) as fleet:
         lists = fleet.get("/broker/lists")
-    place = BrokerFolder(folder)
     place.write(lists["crl_pem"], lists["acl"])
     told = place.tell()
     say({"shut_out": lists["shut_out"], "broker": told}, f"{len(lists['shut_out'])} shut out; {told}", json=json)

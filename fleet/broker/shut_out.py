@@ -18,6 +18,7 @@ from fleet.broker.mosquitto import access_rules
 from fleet.identity.ca import Authority
 from fleet.store.database import Store
 from fleet.store.devices import ShutOut
+from mien.errors import ConfigError
 from mien.files import write_text
 
 _log = logging.getLogger(__name__)
@@ -32,9 +33,18 @@ class BrokerFolder:
 
     Args:
         folder: where.
+
+    Raises:
+        ConfigError: nothing of that kind is there.
     """
 
     def __init__(self, folder: Path) -> None:
+        if not (folder / "mosquitto.conf").is_file():
+            raise ConfigError(
+                f"there is no broker's configuration in {folder}",
+                wanted="the folder that 'mien fleet broker config' wrote (--out, and mqtt.folder in the settings)",
+                remedy=f"mien fleet broker config --out {folder} --host NAME",
+            )
         self._crl, self._acl = folder / "live" / "crl.pem", folder / "live" / "acl"
         self._pid = folder / "data" / "mosquitto.pid"
 

@@ -24,6 +24,8 @@ from mien.errors import ConfigError, TrustError
 from mien.files import write_bytes
 
 _SKEW = dt.timedelta(minutes=5)
+_LIST_SKEW = dt.timedelta(days=1)
+"""A list that a broker takes for one of the future would shut everybody out, so it is dated well before."""
 DEVICE_DAYS = 365
 _CA_DAYS = 3650
 
@@ -99,7 +101,7 @@ class Authority:
             at: the moment, with a time zone.
             before: the list that it replaces, PEM.
         """
-        dated = at.replace(microsecond=0) - _SKEW
+        dated = at.replace(microsecond=0) - _LIST_SKEW
         if before is not None:
             dated = max(dated, x509.load_pem_x509_crl(before.encode()).last_update_utc + dt.timedelta(seconds=1))
         authority_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())

@@ -12,6 +12,7 @@ from fleet.broker.shut_out import NOT_KEPT, BrokerFolder, Doorkeeper
 from fleet.config import MqttSettings
 from fleet.identity.ca import open_authority
 from fleet.store.devices import ShutOut
+from mien.errors import ConfigError
 from mien.topics import valid_device_id
 
 AT = dt.datetime(2027, 1, 1, tzinfo=dt.timezone.utc)
@@ -41,6 +42,13 @@ def test_lists_are_written_when_they_differ_and_only_then(authority, place):
     crl.write_text("garbage")
     assert folder.keep(authority, shut_out, at=AT)
     assert authority.signed_list(crl.read_text()) == {"1f", "2e"}
+
+
+def test_a_folder_without_a_configuration_is_refused(tmp_path):
+    """A wrong path in the settings ends the start, and no list is written where nobody reads it."""
+    with pytest.raises(ConfigError, match="no broker's configuration"):
+        BrokerFolder(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_no_strange_process_is_signalled(place):
