@@ -147,7 +147,7 @@ class EdgeDevice:
         undo.callback(self._spool.close)
         self._outbox = outbox = Outbox(self._spool)
         source = open_power(settings.power.source, interval_s=settings.power.interval_s, replay=settings.power.replay)
-        self._power = PowerSampler(source, interval_s=settings.power.interval_s)
+        self._power = PowerSampler(source, interval_s=settings.power.interval_s, tell=outbox.event)
         undo.callback(self._power.close)
         meter = FrameMeter(sources=[camera.name for camera in settings.all_cameras])
         look, preview = FrameMeter(), preview_for(settings.api, settings.privacy)
@@ -195,6 +195,7 @@ class EdgeDevice:
             model=lambda: self._pipeline.model,
             dropped=self._pipeline.take_dropped,
             stored=self._window_stored,
+            tell=self._outbox.event,
         )
 
     def _watch_of(self, settings: EdgeSettings) -> DeviceWatch:
@@ -291,12 +292,14 @@ class EdgeDevice:
                 topics.topic(identity.device_id, topics.STATUS),
                 encode(status_message("offline", self._boot_id)),
             ),
+            tell=outbox.event,
         )
         publisher = Publisher(
             self._spool,
             link,
             lambda channel: topics.topic(identity.device_id, channel),
             catch_up_per_s=settings.telemetry.catch_up_per_s,
+            tell=outbox.event,
         )
         outbox.on_put = publisher.wake
         self._publisher = publisher

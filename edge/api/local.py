@@ -17,6 +17,7 @@ from edge.pipeline.model import Sink, Source
 from edge.pipeline.pipeline import Pipeline
 from edge.power.host import HostLoad
 from edge.power.sampler import PowerSampler
+from edge.supervisor import Supervisor
 from edge.telemetry.window import WindowContext, build_window
 
 _WINDOW_S = 2.0
@@ -45,6 +46,7 @@ class ServedRun:
         self._api = LocalApi(api, self._state, preview=self._preview, show_faces=privacy.show_faces)
         self._boot_id = uuid.uuid4().hex
         self._sequence = 0
+        self._supervisor = Supervisor("local windows")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="local-windows", daemon=True)
         self._pipeline: Pipeline | None = None
@@ -87,7 +89,7 @@ class ServedRun:
 
     def _run(self) -> None:
         while not self._stopping.wait(_WINDOW_S):
-            self._close_window()
+            self._supervisor.guarded(self._close_window)
 
     def _close_window(self) -> None:
         if self._pipeline is None:

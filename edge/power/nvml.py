@@ -22,6 +22,7 @@ _SLOWED, _TOO_HOT, _BRAKED = 0x8, 0x20 | 0x40, 0x80
 see it; the external power brake. A software power cap (0x4) is the card keeping to its limit, and no alarm."""
 _REASONS = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
 _HZ_PER_MHZ = 1e6
+_FULL_PERCENT = 100.0
 
 
 class Nvml:
@@ -73,7 +74,7 @@ class Nvml:
             rails_w=rails_w,
             temperature_c=self._temperatures(),
             clocks_hz=self._clocks(),
-            fan_percent=self._most(nvml.nvmlDeviceGetFanSpeed),
+            fan_percent=self._fan(),
             gpu_percent=self._load(),
             throttled=bool(hot),
             over_current=bool(braked),
@@ -95,6 +96,11 @@ class Nvml:
     def _most(self, question: Callable[..., Any], *arguments: Any) -> float | None:  # noqa: ANN401
         values = [value for card in self._cards if (value := self._ask(question, card, *arguments)) is not None]
         return float(max(values)) if values else None
+
+    def _fan(self) -> float | None:
+        """How hard the busiest fan is driven; NVML's figure may go beyond 100 % where a card allows that."""
+        percent = self._most(self._nvml.nvmlDeviceGetFanSpeed)
+        return None if percent is None else min(percent, _FULL_PERCENT)
 
     def _load(self) -> float | None:
         rates = [self._ask(self._nvml.nvmlDeviceGetUtilizationRates, card) for card in self._cards]

@@ -1,4 +1,4 @@
-"""Reads the power source at its interval in a thread of its own and keeps the last readings.
+"""Reads the power source at its interval in a thread of its own and keeps the last readings, without unfit figures.
 
 When the source changes, what the old one read is dropped: figures of two sources are never summed up together.
 """
@@ -12,8 +12,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
+from edge.power.fit import fit
 from edge.power.host import HostLoad
 from edge.power.interface import Health, PowerSample, PowerSource, health_of
+from edge.supervisor import Supervisor, Tell
 from mien.errors import MienError
 
 _log = logging.getLogger(__name__)
@@ -30,9 +32,17 @@ class PowerSampler:
         source: where they come from; closed with the sampler.
         interval_s: time between two readings.
         clock: monotonic seconds, the same that the source stamps its readings with.
+        tell: takes an event when something unforeseen went wrong; the thread goes on.
     """
 
-    def __init__(self, source: PowerSource, *, interval_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        source: PowerSource,
+        *,
+        interval_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        tell: Tell | None = None,
+    ) -> None:
         self._source = source
         self._name = source.name
         self._interval_s = interval_s
@@ -41,6 +51,8 @@ class PowerSampler:
         self._readings: deque[PowerSample] = deque(maxlen=_MOST_READINGS)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._failed = False
+        self._supervisor = Supervisor("power", tell)
         self._thread = threading.Thread(target=self._run, name="power", daemon=True)
 
     @property
@@ -88,20 +100,26 @@ class PowerSampler:
         self._source.close()
 
     def _run(self) -> None:
-        failed = False
         while True:
-            try:
-                sample, failed = self._source.read(), False
-            except MienError as error:
-                sample = None
-                if not failed:
-                    _log.warning("power source %s: %s", self.name, error)
-                failed = True
-            with self._lock:
-                if self._source.name != self._name:
-                    self._name = self._source.name
-                    self._readings.clear()
-                if sample is not None and (not self._readings or sample.at_s > self._readings[-1].at_s):
-                    self._readings.append(sample)
+            self._supervisor.guarded(self._take_one)
             if self._stopping.wait(self._interval_s):
                 return
+
+    def _take_one(self) -> None:
+        sample = self._read()
+        with self._lock:
+            if self._source.name != self._name:
+                self._name = self._source.name
+                self._readings.clear()
+            if sample is not None and (not self._readings or sample.at_s > self._readings[-1].at_s):
+                self._readings.append(fit(sample))
+
+    def _read(self) -> PowerSample | None:
+        try:
+            sample, self._failed = self._source.read(), False
+        except MienError as error:
+            if not self._failed:
+                _log.warning("power source %s: %s", self.name, error)
+            self._failed = True
+            return None
+        return sample

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
+from edge.supervisor import Supervisor, Tell
 from edge.telemetry.schedule import Allowance, Lane, in_turn
 from edge.telemetry.spool import Spool, SpoolItem
 from edge.transport.interface import MessageLink
@@ -17,6 +18,7 @@ _log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 1.0
 _LONGEST_PAUSE_S = 30.0
+_PAUSE_AFTER_FAULT_S = 1.0
 _CATCH_UP_PER_S = 10.0
 
 
@@ -30,6 +32,7 @@ class Publisher:
         first_pause_s: of a lane after one of its messages did not get through; doubled each time.
         catch_up_per_s: windows from before the connection that are sent in a second at most.
         clock: monotonic seconds.
+        tell: takes an event when something unforeseen went wrong; the thread goes on.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Publisher:
         first_pause_s: float = 1.0,
         catch_up_per_s: float = _CATCH_UP_PER_S,
         clock: Callable[[], float] = time.monotonic,
+        tell: Tell | None = None,
     ) -> None:
         self._spool = spool
         self._link = link
@@ -55,6 +59,7 @@ class Publisher:
         self._first_pause_s = first_pause_s
         self._pauses_s = dict.fromkeys(Lane, first_pause_s)
         self._not_before_s = dict.fromkeys(Lane, float("-inf"))
+        self._supervisor = Supervisor("publisher", tell)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
@@ -101,7 +106,8 @@ class Publisher:
         while not self._stopping.is_set():
             self._wake.wait(_LOOK_EVERY_S)
             self._wake.clear()
-            self.look()
+            if not self._supervisor.guarded(self.look):
+                self._stopping.wait(_PAUSE_AFTER_FAULT_S)
 
     def _settle(self) -> None:
         accepted: list[int] = []

@@ -13,6 +13,7 @@ from edge.pipeline.meter import FrameMeter, FrameTally
 from edge.pipeline.model import LoadedModel
 from edge.power.host import HostLoad
 from edge.power.sampler import PowerSampler
+from edge.supervisor import Supervisor, Tell
 from edge.telemetry.clock import WallClock
 from edge.telemetry.spool import Spool
 from edge.telemetry.window import WindowContext, build_window
@@ -40,6 +41,7 @@ class Recorder:
         dropped: frames let go since the last call.
         stored: told of every window that went into the spool.
         clock: gives windows their times; a step of it becomes an event.
+        tell: takes an event when something unforeseen cost a window; the thread goes on.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of a window, by name
@@ -54,6 +56,7 @@ class Recorder:
         dropped: Callable[[], int],
         stored: Callable[[Window], None],
         clock: WallClock | None = None,
+        tell: Tell | None = None,
     ) -> None:
         self._meter = meter
         self._power = power
@@ -67,6 +70,7 @@ class Recorder:
         self._host = HostLoad()
         self._recent: deque[Window] = deque(maxlen=_KEPT_WINDOWS)
         self._lock = threading.Lock()
+        self._supervisor = Supervisor("telemetry", tell)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
 
@@ -105,7 +109,7 @@ class Recorder:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
-        self.close_window(self._model())
+        self._supervisor.guarded(self._end_window)
 
     def _window(self, tally: FrameTally, model: LoadedModel | None) -> Window:
         context = WindowContext(
@@ -141,8 +145,11 @@ class Recorder:
     def _run(self) -> None:
         next_s = time.monotonic() + self._window_s
         while not self._stopping.wait(max(next_s - time.monotonic(), 0.01)):
-            self.close_window(self._model())
+            self._supervisor.guarded(self._end_window)
             next_s = max(next_s + self._window_s, time.monotonic())
+
+    def _end_window(self) -> None:
+        self.close_window(self._model())
 
 
 def figures_of(windows: list[Window]) -> LiveFigures | None:

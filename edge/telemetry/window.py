@@ -11,6 +11,7 @@ import numpy.typing as npt
 from edge.pipeline.meter import FrameTally
 from edge.pipeline.model import STAGES
 from edge.power.energy import energy_over, mean_power_w
+from edge.power.fit import amount, count, fit
 from edge.power.interface import PowerSample
 from mien.messages import Percentiles, Power, Window
 from mien.release import Precision, ReleaseRef
@@ -41,7 +42,7 @@ class WindowContext:
 def build_window(
     tally: FrameTally, samples: Sequence[PowerSample], context: WindowContext, *, dropped: int = 0
 ) -> Window:
-    """One window's message.
+    """One window's message; figures that are unfit for it are left out (:mod:`edge.power.fit`).
 
     Args:
         tally: what was counted in the window.
@@ -49,6 +50,7 @@ def build_window(
         context: identity, time and release.
         dropped: frames let go for newer ones.
     """
+    samples = [fit(sample) for sample in samples]
     newest = samples[-1] if samples else PowerSample(at_s=tally.ended_at_s)
     alarms = dict.fromkeys(alarm[:_LONGEST_NAME] for sample in samples for alarm in sample.alarms)
     counts = {label: int(tally.class_counts[index]) for index, label in enumerate(context.labels)}
@@ -67,9 +69,9 @@ def build_window(
         latency_ms=percentiles_of(tally.latency_ms),
         power=power_of(samples, context.power_source, seconds=tally.seconds, frames=tally.frames),
         temperature_c=dict(newest.temperature_c),
-        cpu_percent=context.cpu_percent,
+        cpu_percent=amount(context.cpu_percent),
         gpu_percent=newest.gpu_percent,
-        ram_bytes=context.ram_bytes,
+        ram_bytes=count(context.ram_bytes),
         ram_total_bytes=newest.ram_total_bytes,
         clocks_hz=_means([sample.clocks_hz for sample in samples]),
         fan_percent=newest.fan_percent,

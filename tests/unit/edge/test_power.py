@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -447,6 +449,42 @@ def test_an_event_of_one_reading_is_not_missed() -> None:
     assert (newest.over_current, sampler.health().over_current) == (False, True)
     clock.now += 60
     assert not sampler.health().over_current
+
+
+class _Faulty(_Scripted):
+    """A source whose first two reads fail as none should, and whose sensor of heat is broken."""
+
+    def read(self) -> PowerSample:
+        sample = super().read()
+        if self.reads <= 2:
+            raise KeyError("tj")
+        return replace(sample, temperature_c={"tj": math.nan, "cpu": 55.0}, fan_percent=101.0)
+
+
+def test_a_fault_of_a_source_does_not_end_the_reading(caplog: pytest.LogCaptureFixture) -> None:
+    """It is told once, and the next readings come."""
+    events: list[tuple[str, str, str]] = []
+    source = _Faulty(FakeClock())
+    sampler = PowerSampler(source, interval_s=0.001, tell=lambda *event: events.append(event))
+    sampler.start()
+    _until(lambda: sampler.newest() is not None)
+    sampler.close()
+    assert [(kind, severity) for kind, severity, _ in events] == [("thread_failed", "error")]
+    assert caplog.text.count("Traceback") == 1
+
+
+def test_a_broken_sensor_hides_no_other() -> None:
+    """The hottest that is known is the hottest, and a fan beyond its full rate is at it."""
+    clock = FakeClock()
+    sampler = PowerSampler(_Faulty(clock), interval_s=0.001, clock=clock)
+    sampler.start()
+    _until(lambda: sampler.newest() is not None)
+    sampler.close()
+    newest = sampler.newest()
+    assert newest is not None
+    clock.now = newest.at_s
+    assert (newest.temperature_c, newest.fan_percent) == ({"cpu": 55.0}, 100.0)
+    assert sampler.health().hottest_c == 55.0
 
 
 def test_host_load_is_the_share_of_busy_ticks(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from edge.telemetry.schedule import Allowance, Lane, in_turn
 from edge.telemetry.spool import Spool, SpoolLimits
 from edge.transport.interface import BrokerAddress, LinkEvents
 from mien import topics
+from tests.fakes.fake_device import wait_until
 
 
 class FakeLink:
@@ -252,3 +253,23 @@ def test_an_allowance_is_a_rate() -> None:
     allowance.take(2)
     assert [allowance.at(0.4), allowance.at(0.6)] == [0, 1]
     assert allowance.at(1000.0) == 2
+
+
+def test_a_fault_does_not_end_the_sending(spool: Spool, link: FakeLink) -> None:
+    """Twice something raises that never should; the message reaches the broker all the same, and it is told once."""
+    events: list[tuple[str, str, str]] = []
+    faults = [RuntimeError("no such thread"), RuntimeError("no such thread")]
+
+    def topic_of(channel: str) -> str:
+        if faults:
+            raise faults.pop()
+        return f"topic/{channel}"
+
+    publisher = Publisher(spool, link, topic_of, tell=lambda *event: events.append(event))
+    link.publisher = publisher
+    spool.put(topics.EVENT, b"{}")
+    publisher.start()
+    wait_until(lambda: not len(spool), what="the message's way to the broker")
+    publisher.close()
+    assert link.of(topics.EVENT) == [b"{}"]
+    assert [kind for kind, _, _ in events] == ["thread_failed"]

@@ -20,6 +20,7 @@ from edge.telemetry.spool import Spool
 from edge.vision.detections import Detections
 from mien import topics
 from mien.messages import Event, Window, decode
+from tests.fakes.fake_device import wait_until
 from tests.fakes.fake_engine import FakeEngine, fake_model
 
 DAY_S = 86_400.0
@@ -161,3 +162,51 @@ def test_the_numbers_of_a_device_with_its_thread_are_complete(spool: Spool) -> N
     assert found == told
     assert [w.sequence for w in found] == list(range(1, len(found) + 1))
     assert len(found) >= 4
+
+
+def test_a_fault_costs_a_window_and_not_the_thread(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+    """Two rounds fail in the same place: told once with its traceback, and the rounds after them store windows."""
+    events: list[tuple[str, str, str]] = []
+    told: list[Window] = []
+    faults = [ValueError("no figure"), ValueError("no figure")]
+
+    def dropped() -> int:
+        if faults:
+            raise faults.pop()
+        return 0
+
+    running = Recorder(
+        meter=FrameMeter(),
+        power=PowerSampler(NoPower(), interval_s=1.0),
+        spool=spool,
+        window_s=0.25,
+        boot_id="b",
+        model=lambda: None,
+        dropped=dropped,
+        stored=told.append,
+        tell=lambda *event: events.append(event),
+    )
+    running.start()
+    wait_until(lambda: len(told) >= 2, what="windows after the faults")
+    running.close()
+    ((kind, severity, message),) = events
+    assert (kind, severity) == ("thread_failed", "error")
+    assert "telemetry" in message
+    assert "no figure" in message
+    assert caplog.text.count("Traceback") == 1
+
+
+def test_a_fault_in_the_last_window_leaves_the_end_in_order(spool: Spool) -> None:
+    """What closes after the recorder is still closed."""
+    recorder = Recorder(
+        meter=FrameMeter(clock=iter(range(0, 1000, 10)).__next__),
+        power=PowerSampler(NoPower(), interval_s=1.0),
+        spool=spool,
+        window_s=10.0,
+        boot_id="b",
+        model=lambda: None,
+        dropped=lambda: -1,
+        stored=lambda _: None,
+    )
+    recorder.close()
+    assert _windows(spool) == []

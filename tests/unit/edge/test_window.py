@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -139,3 +143,28 @@ def test_several_windows_make_one_look() -> None:
 def test_no_window_is_no_look() -> None:
     """Before the first window there is nothing to compare with."""
     assert figures_of([]) is None
+
+
+@pytest.mark.parametrize(
+    ("unfit", "shown"),
+    [
+        ({"fan_percent": 101.0}, 100.0),
+        ({"fan_percent": math.nan}, None),
+        ({"fan_percent": -1.0}, None),
+        ({"fan_rpm": -3.0}, 40.0),
+        ({"gpu_percent": math.inf}, 40.0),
+        ({"clocks_hz": {"gpu": -1.0, "cpu": 1e9}}, 40.0),
+        ({"temperature_c": {"tj": math.nan, "cpu": 50.0}}, 40.0),
+        ({"rails_w": {"VDD_IN": math.nan, "VDD_CPU": 2.0}, "total_w": math.nan}, 40.0),
+        ({"limits_a": {"VDD_IN": -1.0}, "ram_bytes": -1, "ram_total_bytes": -1}, 40.0),
+    ],
+)
+def test_one_bad_sensor_costs_no_window(unfit: dict[str, Any], shown: float | None) -> None:
+    """A figure that cannot be true is absent, a fan beyond its full rate is at it, and the window travels."""
+    good = PowerSample(at_s=100.0, total_w=5.0, fan_percent=40.0)
+    window = build_window(_tally(10, 1.0, {}), [good, replace(good, at_s=101.0, **unfit)], _context(cpu_percent=-0.5))
+    assert (window.fan_percent, window.frames, window.cpu_percent) == (shown, 10, None)
+    assert window.power.total_w == pytest.approx(5.0)
+    kept = [*window.power.rails_w.values(), *window.temperature_c.values(), *window.clocks_hz.values()]
+    assert all(math.isfinite(value) and value >= 0 for value in kept)
+    assert decode(Window, encode(window), source="test") == window
