@@ -243,7 +243,7 @@ class EdgeDevice:
 
     def set_rate(self, factor: float) -> None:
         """Take this share of the cameras' frames; see :class:`edge.limits.interface.Actuator`."""
-        self._pipeline.set_rate(factor)
+        self._runtime.set_rate(factor)
 
     def use_lighter(self, wanted: bool) -> bool:
         """Run the lighter variant, or the release's own; see :class:`edge.limits.interface.Actuator`."""

@@ -9,15 +9,16 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from edge.engine.chooser import batch_for, builder_for, open_engine
 from edge.engine.interface import Engine, infer_one
-from edge.pipeline.meter import FrameMeter
+from edge.pipeline.meter import FrameMeter, FrameTally
 from edge.pipeline.model import LoadedModel
 from edge.pipeline.pipeline import Pipeline
 from edge.power.energy import mean_power_w
@@ -41,6 +42,8 @@ _log = logging.getLogger(__name__)
 _LONGEST_LOOK = 3.0
 """A look at live frames is stretched to this many times its length when frames come slowly."""
 _STEP_S = 0.1
+_BUSY_S = 1.0
+"""A call of the engine that takes longer holds up frames itself."""
 
 
 class DeviceRuntime:
@@ -86,6 +89,8 @@ class DeviceRuntime:
         self._cancel = cancel
         self._on_switch = on_switch
         self._running: SlotRecord | None = None
+        self._is_lighter = False
+        self._rate = 1.0
         self._exchange = threading.Lock()
 
     def facts(self) -> DeviceFacts:
@@ -107,8 +112,25 @@ class DeviceRuntime:
             raise _unusable("could not build the engine", error) from error
 
     def figures(self) -> LiveFigures | None:
-        """The running release's last windows."""
-        return self._recorder.figures()
+        """The running release's last windows, and whether they show it with everything the device has."""
+        figures = self._recorder.figures()
+        if figures is None:
+            return None
+        return replace(figures, cameras_away=self.cameras_away(), is_reduced=self._is_reduced)
+
+    def set_rate(self, factor: float) -> None:
+        """Take this share of the live cameras' frames; windows from before say nothing about what follows."""
+        self._rate = factor
+        self._pipeline.set_rate(factor)
+        self._recorder.close_window(self._pipeline.model, forget=True)
+
+    def cameras_away(self) -> tuple[str, ...]:
+        """Names of the cameras that are lost and being opened again, or gone for good."""
+        return self._pipeline.cameras_away
+
+    @property
+    def _is_reduced(self) -> bool:
+        return self._is_lighter or self._rate < 1.0
 
     def reference_agreement(self, installed: Installed) -> float | None:
         """Share of the bundle's reference detections that the engine in this slot reproduces."""
@@ -125,6 +147,7 @@ class DeviceRuntime:
         """Run this release from the next frame on; the window before ends with the old one. What runs goes on."""
         with self._exchange:
             self._take_up(installed)
+            self._is_lighter = False
 
     def reopen(self, installed: Installed) -> bool:
         """Open the engine of what runs anew, because it fails; its memory is given back first.
@@ -165,6 +188,7 @@ class DeviceRuntime:
                 variant.verify()
                 self._check_agreement(variant)
             self._take_up(variant)
+            self._is_lighter = wanted
             return True
 
     @contextmanager
@@ -205,21 +229,36 @@ class DeviceRuntime:
         _log.info("running %s", f"{model.release} {model.precision} on {model.runtime}" if model else "no release")
 
     def watch(self, policy: ProbePolicy) -> LiveFigures:
-        """Look at live frames for as long as the policy says, longer when they come slowly."""
+        """Look at live frames for as long as the policy says, longer when they come slowly; not without a camera."""
         self._cancel.wait(self._settle_s)
         self._look.take()
-        started_s = time.monotonic()
-        errors_before = self._pipeline.model_errors
+        started_s, was_reduced = time.monotonic(), self._is_reduced
+        errors_before, arrived_before = self._pipeline.model_errors, self._arrived()
         while not self._cancel.wait(_STEP_S):
             passed_s = time.monotonic() - started_s
-            frames = self._look.frames
-            if passed_s >= policy.live_seconds and frames >= policy.min_live_frames:
+            if passed_s >= policy.live_seconds and self._look.frames >= policy.min_live_frames:
                 break
             if passed_s >= policy.live_seconds * _LONGEST_LOOK or self._pipeline.model_errors > errors_before:
                 break
+            if self.cameras_away():
+                break
         if self._cancel.is_set():
             raise UpdateCancelled
-        tally = self._look.take()
+        # where calls fail or hang, no frame arrives either, and that is the engine's doing
+        engine_works = self._pipeline.model_errors == errors_before and self._pipeline.engine_busy_s < _BUSY_S
+        silent = silent_cameras(arrived_before, self._arrived()) if engine_works else ()
+        figures = self._figures_of(self._look.take())
+        return replace(
+            figures,
+            cameras_away=tuple(dict.fromkeys((*self.cameras_away(), *silent))),
+            is_reduced=was_reduced or self._is_reduced,
+        )
+
+    def _arrived(self) -> dict[str, int]:
+        """Frames that each camera has given."""
+        return {count.name: count.finished + count.dropped for count in self._pipeline.counts()}
+
+    def _figures_of(self, tally: FrameTally) -> LiveFigures:
         latency = tally.latency_ms[:, -1]
         return LiveFigures(
             frames=tally.frames,
@@ -246,6 +285,11 @@ class DeviceRuntime:
         except MienError as error:
             raise _unusable(f"the engine of {installed.release} cannot be opened", error) from error
         return LoadedModel.of(manifest, installed.record.precision, installed.record.runtime, engine)
+
+
+def silent_cameras(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[str, ...]:
+    """Names of the cameras that gave no frame between two counts: a dead link shows long before it counts as lost."""
+    return tuple(name for name, count in after.items() if count <= before.get(name, 0))
 
 
 def agreement_with_reference(engine: Engine, reference: Path, outputs: OutputSpec) -> float:

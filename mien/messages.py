@@ -181,6 +181,7 @@ class ProbeResult(Message):
     confidence_mean: Fraction | None = None
     confidence_before: Fraction | None = None
     reasons: tuple[str, ...] = ()
+    """Why it did not pass; also what was left out of the verdict, such as live frames while a camera was away."""
 
 
 class UpdateReport(Message):

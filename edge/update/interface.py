@@ -143,8 +143,11 @@ class Device(Protocol):
             UpdateFault: ``build_failed``: the engine cannot be opened.
         """
 
+    def cameras_away(self) -> tuple[str, ...]:
+        """Names of the cameras that give no frames now; they may come back."""
+
     def watch(self, policy: ProbePolicy) -> LiveFigures:
-        """Look at live frames of the release that was taken up.
+        """Look at live frames of the release that was taken up; ends early when a camera goes away.
 
         Raises:
             UpdateCancelled: the agent stops; what was seen so far says nothing.

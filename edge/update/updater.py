@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 
 _E = UpdateEvent
 _LONGEST_PAUSE_S = 30.0
+_CAMERA_LOOK_S = 0.5
 _AGAIN = "deploy the release again"
 _CONDEMNING_CODES = frozenset({"probe_failed", "interrupted"})
 """What was measured, or ended the process again and again; an engine that cannot be opened may lack memory just now."""
@@ -242,7 +243,7 @@ class Updater:
         desired = deployment.record.desired
         deployment.note(probes=deployment.record.probes + 1)
         try:
-            result = self._measured(desired, installed, before)
+            result = self._measured(deployment, installed, before)
         except UpdateCancelled:
             deployment.note(probes=deployment.record.probes - 1)
             raise
@@ -259,7 +260,8 @@ class Updater:
             self._slots.drop_fallback()
         self._device.switched()
 
-    def _measured(self, desired: Desired, installed: Installed, before: LiveFigures | None) -> ProbeResult:
+    def _measured(self, deployment: Deployment, installed: Installed, before: LiveFigures | None) -> ProbeResult:
+        desired = deployment.record.desired
         agreement = self._device.reference_agreement(installed)
         recorded = installed.variant().reference_agreement
         look = None
@@ -271,9 +273,55 @@ class Updater:
         self._active.run(installed)
         if desired.rollback and look is not None:
             return judge(desired.probe, look, None, None)
-        live = self._device.watch(desired.probe)
-        compared = None if desired.rollback else before
-        return judge(desired.probe, look, live, compared, latency_slack_ms=self._latency_slack_ms)
+        return self._judged_live(deployment, look, None if desired.rollback else before)
+
+    def _judged_live(
+        self, deployment: Deployment, look: ReferenceLook | None, before: LiveFigures | None
+    ) -> ProbeResult:
+        """The verdict with live frames; one against the release is not given before a second look."""
+        result = self._verdict(deployment, look, before)
+        if not result.passed:
+            _log.warning("looking once more: %s", "; ".join(result.reasons))
+            result = self._verdict(deployment, look, before)
+        return result
+
+    def _verdict(self, deployment: Deployment, look: ReferenceLook | None, before: LiveFigures | None) -> ProbeResult:
+        live = self._seen_live(deployment)
+        if live.cameras_away and look is None:
+            raise UpdateFault(
+                "timed_out",
+                "the new release could not be looked at in the deployment's time",
+                found=f"no frames from {', '.join(live.cameras_away)}, and no reference frames in the bundle",
+                remedy="bring the camera back, then deploy the release again",
+            )
+        policy = deployment.record.desired.probe
+        return judge(policy, look, live, before, latency_slack_ms=self._latency_slack_ms)
+
+    def _seen_live(self, deployment: Deployment) -> LiveFigures:
+        """Live figures with every camera there, waited for in the deployment's time; else what is away."""
+        end_s = time.monotonic() + max(deployment.seconds_left(), 0.0)
+        while True:
+            away = self._cameras_still_away(deployment, end_s)
+            if away:
+                return LiveFigures(frames=0, fps=0.0, cameras_away=away)
+            live = self._device.watch(deployment.record.desired.probe)
+            if not live.cameras_away or time.monotonic() >= end_s:
+                return live
+
+    def _cameras_still_away(self, deployment: Deployment, end_s: float) -> tuple[str, ...]:
+        """Wait for cameras that are away. That is no trial of the release: a power cut meanwhile does not count."""
+        if not (away := self._device.cameras_away()):
+            return ()
+        _log.info("the probe waits for %s", ", ".join(away))
+        probes = deployment.record.probes
+        deployment.note(probes=probes - 1)
+        while away and (left_s := end_s - time.monotonic()) > 0:
+            if self._cancel.wait(min(_CAMERA_LOOK_S, left_s)):
+                deployment.note(probes=probes)
+                raise UpdateCancelled
+            away = self._device.cameras_away()
+        deployment.note(probes=probes)
+        return away
 
     def _resume_probe(self, deployment: Deployment) -> None:
         slot = deployment.record.target_slot

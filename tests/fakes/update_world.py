@@ -124,6 +124,10 @@ class FakeDevice:
     agreement: dict[str, float | None] = field(default_factory=dict)
     live: dict[str, LiveFigures] = field(default_factory=dict)
     before: LiveFigures | None = GOOD_LIVE
+    looks: list[LiveFigures] = field(default_factory=list)
+    """What the next looks at live frames show, whatever runs."""
+    away: list[tuple[str, ...] | None] = field(default_factory=lambda: [()])
+    """Cameras that are away, one entry a question; the last one stays. ``None``: the process dies then."""
     broken: set[str] = field(default_factory=set)
     """Versions whose engine cannot be opened."""
     unbuildable: set[str] = field(default_factory=set)
@@ -173,8 +177,16 @@ class FakeDevice:
         self.running = version
         self.taken_up.append(version)
 
+    def cameras_away(self) -> tuple[str, ...]:
+        away = self.away.pop(0) if len(self.away) > 1 else self.away[0]
+        if away is None:
+            raise Killed("away")
+        return away
+
     def watch(self, policy: ProbePolicy) -> LiveFigures:
         self._maybe_die("watch")
+        if self.looks:
+            return self.looks.pop(0)
         return self.live.get(self.running or "", GOOD_LIVE)
 
     def switched(self) -> None:

@@ -75,6 +75,52 @@ def test_an_empty_scene_is_no_fault() -> None:
     assert judge(POLICY, SAME, nobody, replace(LIVE, detections=5)).passed
 
 
+AWAY = replace(LIVE, frames=0, fps=0.0, cameras_away=("porch", "yard"))
+
+
+@pytest.mark.parametrize(
+    ("live", "before", "note"),
+    [
+        pytest.param(AWAY, LIVE, "no verdict on live frames: porch, yard were away", id="away"),
+        pytest.param(replace(LIVE, fps=5.0, cameras_away=("yard",)), LIVE, "yard was away", id="one-of-two-away"),
+        pytest.param(replace(LIVE, power_w=20.0), replace(LIVE, cameras_away=("yard",)), "yard was away", id="before"),
+        pytest.param(replace(LIVE, latency_p95_ms=90.0), replace(LIVE, is_reduced=True), "down before", id="lighter"),
+        pytest.param(replace(LIVE, fps=5.0, is_reduced=True), LIVE, "down meanwhile", id="slowed"),
+        pytest.param(replace(LIVE, frames=3, is_reduced=True), None, None, id="few-but-slowed"),
+    ],
+)
+def test_other_conditions_never_condemn(live: LiveFigures, before: LiveFigures | None, note: str | None) -> None:
+    """A camera away, a lighter variant or a lowered rate says nothing about the release, and the result says so."""
+    result = judge(POLICY, SAME, live, before)
+    assert result.passed
+    assert (note or "") in "".join(result.reasons)
+    assert bool(result.reasons) == bool(note)
+
+
+def test_figures_without_a_camera_are_no_figures_of_the_release() -> None:
+    """What was counted without one of the cameras is not reported as if it was the release's."""
+    result = judge(POLICY, SAME, replace(LIVE, cameras_away=("yard",)), LIVE)
+    assert (result.fps, result.power_w, result.fps_before) == (None, None, 10.0)
+
+
+def test_a_camera_away_hides_no_fault_of_the_reference() -> None:
+    """The reference frames decide alone then, and may condemn."""
+    result = judge(POLICY, ReferenceLook(agreement=0.5, recorded=0.98), AWAY, LIVE)
+    assert not result.passed
+    assert "reference agreement" in result.reasons[0]
+
+
+def test_an_engine_that_gives_nothing_while_stepped_down_fails() -> None:
+    """A lowered rate explains few frames, not none."""
+    assert not judge(POLICY, SAME, replace(LIVE, frames=0, fps=0.0, is_reduced=True), LIVE).passed
+
+
+def test_power_is_compared_under_like_load() -> None:
+    """Twice the frames, because a camera came back, take more power; the same frames may not."""
+    assert judge(POLICY, SAME, replace(LIVE, fps=20.0, power_w=18.0), LIVE).passed
+    assert not judge(POLICY, SAME, replace(LIVE, fps=13.0, power_w=18.0), LIVE).passed
+
+
 @given(
     st.floats(0, 100),
     st.floats(0, 1000),

@@ -553,3 +553,64 @@ def test_a_bad_release_does_not_run_on_when_the_old_one_cannot_be_opened(world: 
     world.device.broken.clear()
     assert updater.take_up_again()
     assert world.device.running == "1.0.0"
+
+
+def test_an_update_while_the_only_camera_is_away_waits_for_it(world: World) -> None:
+    """The probe begins when the camera is back, and the release commits with live figures."""
+    world.deploy("1.0.0")
+    world.device.away = [("porch",), ("porch",), ()]
+    world.deploy("1.1.0")
+    assert world.last() == ("committed", None)
+    probe = world.reporter.reports[-1].probe
+    assert probe is not None
+    assert (probe.fps, probe.reasons) == (GOOD_LIVE.fps, ())
+
+
+def test_a_camera_that_stays_away_condemns_nothing(world: World) -> None:
+    """At the end of its time the reference frames decide alone, and the result says so."""
+    world.deploy("1.0.0")
+    world.device.away = [("porch",)]
+    world.deploy("1.1.0", timeout_s=0.05)
+    assert world.last() == ("committed", None)
+    probe = world.reporter.reports[-1].probe
+    assert probe is not None
+    assert (probe.fps, probe.reasons) == (None, ("no verdict on live frames: porch was away",))
+
+
+def test_a_camera_that_falls_silent_during_the_look_is_waited_for(world: World) -> None:
+    """A look without one of the cameras is no look; the next one decides."""
+    world.deploy("1.0.0")
+    world.device.looks = [replace(GOOD_LIVE, frames=0, fps=0.0, cameras_away=("porch",))]
+    world.deploy("1.1.0")
+    assert (world.last(), world.device.looks) == (("committed", None), [])
+
+
+def test_one_bad_look_is_no_verdict(world: World) -> None:
+    """A camera that dies within a look lowers its rate; the second look shows that the release is well."""
+    world.deploy("1.0.0")
+    world.device.looks = [replace(GOOD_LIVE, fps=4.0)]
+    world.deploy("1.1.0")
+    assert world.last() == ("committed", None)
+
+
+def test_without_camera_and_reference_nothing_is_committed_or_condemned(world: World) -> None:
+    """What was not measured never passes as good, and is no proof against it either."""
+    world.deploy("1.0.0")
+    world.device.away, world.device.agreement["1.1.0"] = [("porch",)], None
+    world.deploy("1.1.0", timeout_s=0.05)
+    assert world.last() == ("rolled_back", "timed_out")
+    assert (world.active(), world.journal.known_bad().releases) == ("1.0.0", {})
+
+
+def test_power_cuts_while_the_probe_waits_for_a_camera_do_not_count(world: World) -> None:
+    """However often the device dies meanwhile, the release is not taken back for it."""
+    world.deploy("1.0.0")
+    desired = world.desired("1.1.0", world.source.add("1.1.0"))
+    for _ in range(3):
+        world.device.away = [("porch",), None]
+        updater = world.updater()
+        with pytest.raises(Killed):
+            updater.recover() if world.active() == "1.1.0" else updater.handle(desired)
+    world.device.away = [()]
+    world.updater().recover()
+    assert (world.last(), world.journal.known_bad().releases) == (("committed", None), {})
