@@ -13,7 +13,8 @@ ENOUGH_FREE = 2048 * _MIB
 """Two releases with their engines, and the spool."""
 _LEAST_FILES = 10_000
 _DAY_S = 86_400.0
-_SOON_S = 30 * _DAY_S
+_OVERDUE = 0.8
+"""Of a certificate's life; it is renewed at two thirds."""
 _SLACK_S = _DAY_S
 _ENROL = "mien edge enroll TOKEN@URL"
 
@@ -88,11 +89,16 @@ def certificate(seen: CertificateSeen, now_s: float) -> Finding:
             "certificate",
             f"{seen.name}, expired {(now_s - seen.ends_s) / _DAY_S:.0f} days ago",
             wanted="a valid one",
-            remedy=f"move the folder 'identity' away, then: {_ENROL}",
+            remedy=f"the agent renews it while the fleet's grace time lasts; after that: {_ENROL}",
         )
     days = (seen.ends_s - now_s) / _DAY_S
-    if seen.ends_s - now_s < _SOON_S:
-        return warning("certificate", f"{ends}: {days:.0f} days", wanted="30 days", remedy=f"soon: {_ENROL}")
+    if now_s > seen.starts_s + _OVERDUE * (seen.ends_s - seen.starts_s):
+        return warning(
+            "certificate",
+            f"{ends}: {days:.0f} days",
+            wanted="one that was renewed at two thirds of its life",
+            remedy="the agent renews it while it reaches the fleet: journalctl -u mien-edge",
+        )
     return ok("certificate", f"{ends}: {days:.0f} days")
 
 
