@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge.api.preview import cover
+from edge.api.covering import cover
 from edge.camera.chooser import open_camera
 from edge.camera.interface import Camera, CameraError, Frame, Image
 from edge.camera.options import CameraOptions

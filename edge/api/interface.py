@@ -89,8 +89,11 @@ class LiveView(Protocol):
     def wants(self, camera: str) -> bool:
         """Whether a picture of this camera would be looked at now; costs no more than reading a clock."""
 
+    def note(self, camera: str, boxes: npt.NDArray[np.float32]) -> None:
+        """Take the boxes of every frame, ``float32[n, 4]``: what was found stays covered for a while."""
+
     def show(self, camera: str, image: Image, faces: Sequence[Face]) -> None:
-        """Take a picture; it is copied before this returns."""
+        """Take a picture; it is copied before this returns. Its faces are covered too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

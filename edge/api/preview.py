@@ -1,15 +1,14 @@
 """Pictures for the live page: taken only while somebody looks, faces covered, then drawn on and encoded.
 
-Covering comes first and on the raw picture: each box, widened to take in hair, chin and ears, becomes a few tiles of
-one rounded colour each, so what made the face is not in what is encoded. Boxes of the last seconds stay covered where
-they were, because a detector misses a face now and then. What it never finds, it cannot cover; the page says so.
+Covering (:mod:`edge.api.covering`) comes first and on the raw picture. From the moment somebody looks, the boxes of
+every frame are kept; the first picture comes when they were kept for as long as a place stays covered. What the
+detector never finds, it cannot cover; the page says so.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -17,21 +16,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge.api.covering import COVERED_S, Box, Boxes, RecentBoxes, cover
 from edge.api.interface import Face
 from edge.camera.interface import Image
 from edge.pipeline.model import Result
 
 _WATCHED_S = 4.0
 """A camera counts as watched for so long after a picture of it was asked for."""
-_COVERED_S = 2.0
-_MOST_COVERED = 256
-_MARGIN = 0.35
-"""Of the box, to each side: a head is larger than the face that is detected."""
-_TILES = 4
-_COLOUR_STEP = 32
+_FIRST_WITHIN_S = COVERED_S + 1.0
+"""Long enough for the first picture, and shorter than a camera counts as watched."""
 _MOST_CAMERAS = 32
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +55,13 @@ class _Shown:
     number: int = 0
     watched_until_s: float = 0.0
     due_s: float = 0.0
-    covered: deque[tuple[float, Box]] = field(default_factory=lambda: deque(maxlen=_MOST_COVERED))
+    recent: RecentBoxes = field(default_factory=RecentBoxes)
     picture: Picture | None = None
     encoding: threading.Lock = field(default_factory=threading.Lock)
+
+    def is_due(self, now_s: float) -> bool:
+        """Whether the next picture may be taken, and somebody waits for it."""
+        return self.due_s <= now_s < self.watched_until_s
 
 
 class Preview:
@@ -88,8 +86,11 @@ class Preview:
 
     def accept(self, result: Result) -> None:
         """Take a result; without an onlooker this only reads the clock."""
-        if self._clock() < self._watched_until_s and self.wants(result.source):
-            self.show(result.source, result.frame.image, faces_of(result), covered=_boxes(result))
+        if self._clock() >= self._watched_until_s:
+            return
+        self.note(result.source, result.detections.boxes)
+        if self.wants(result.source):
+            self.show(result.source, result.frame.image, faces_of(result))
 
     def close(self) -> None:
         """No more results will come."""
@@ -101,32 +102,42 @@ class Preview:
         """Whether a picture of this camera would be looked at now."""
         now_s = self._clock()
         shown = self._cameras.get(camera)
-        return shown is not None and shown.due_s <= now_s < shown.watched_until_s
+        return shown is not None and shown.is_due(now_s)
 
-    def show(self, camera: str, image: Image, faces: Sequence[Face], *, covered: Sequence[Box] | None = None) -> None:
+    def note(self, camera: str, boxes: Boxes) -> None:
+        """Take the boxes of one frame, whether its picture is wanted or not: their places stay covered for a while.
+
+        Args:
+            camera: its name.
+            boxes: ``float32[n, 4]`` in the frame's pixels; kept, so not to be changed afterwards.
+        """
+        now_s = self._clock()
+        with self._changed:
+            shown = self._cameras.get(camera)
+            if shown is not None and now_s < shown.watched_until_s:
+                shown.recent.note(now_s, boxes)
+
+    def show(self, camera: str, image: Image, faces: Sequence[Face]) -> None:
         """Take a picture.
 
         Args:
             camera: its name.
             image: copied before this returns.
-            faces: to be drawn.
-            covered: boxes to be covered; by default those of the faces.
+            faces: to be drawn, and covered besides what :meth:`note` was told.
         """
-        now_s = self._clock()
         kept = image.copy()
         with self._changed:
-            shown = self._cameras.get(camera)
-            if shown is None:
+            now_s, shown = self._clock(), self._cameras.get(camera)
+            if shown is None or not shown.is_due(now_s):
                 return
-            shown.covered.extend((now_s, box) for box in (covered or [face.box for face in faces]))
-            while shown.covered and shown.covered[0][0] < now_s - _COVERED_S:
-                shown.covered.popleft()
+            shown.recent.note(now_s, np.array([face.box for face in faces], np.float32).reshape(-1, 4))
+            shown.recent.forget_before(now_s - COVERED_S)
             shown.image, shown.faces = kept, tuple(faces)
             shown.number += 1
             shown.due_s = now_s + 1 / self._limits.fps
             self._changed.notify_all()
 
-    def picture(self, camera: str, *, after: int = 0, timeout_s: float = 2.0) -> Picture | None:
+    def picture(self, camera: str, *, after: int = 0, timeout_s: float = _FIRST_WITHIN_S) -> Picture | None:
         """A picture newer than number ``after``; waits for one. ``None`` when none came.
 
         Asking is what makes a camera watched.
@@ -135,11 +146,13 @@ class Preview:
             shown = self._watched(camera)
             if shown is None:
                 return None
-            self._changed.wait_for(lambda: self._closed or shown.number > after, timeout_s)
+            self._changed.wait_for(
+                lambda: self._closed or (shown.image is not None and shown.number > after), timeout_s
+            )
             if shown.number <= after or shown.image is None:
                 return None
             image, faces, number = shown.image, shown.faces, shown.number
-            boxes = [box for _, box in shown.covered]
+            boxes = shown.recent.places()
         with shown.encoding:
             if shown.picture is None or shown.picture.number < number:
                 shown.picture = Picture(number=number, jpeg=self._encoded(image, faces, boxes))
@@ -152,10 +165,16 @@ class Preview:
             if len(self._cameras) >= _MOST_CAMERAS:
                 return None
             shown = self._cameras[camera] = _Shown()
-        if self._clock() > shown.watched_until_s:
-            shown.image, shown.picture = None, None  # nobody looked for a while: nothing old is shown
+        if self._clock() >= shown.watched_until_s:
+            self._begin(shown)
         shown.watched_until_s = self._watched_until_s = until_s
         return shown
+
+    def _begin(self, shown: _Shown) -> None:
+        """Somebody looks again after a while: nothing old is shown, and nothing new before there are boxes enough."""
+        shown.image, shown.picture = None, None
+        shown.recent.forget()
+        shown.due_s = self._clock() if self._show_faces else self._clock() + COVERED_S
 
     def _encoded(self, image: Image, faces: Sequence[Face], boxes: Sequence[Box]) -> bytes:
         if not self._show_faces:
@@ -187,21 +206,6 @@ def faces_of(result: Result) -> tuple[Face, ...]:
     )
 
 
-def cover(image: Image, boxes: Sequence[Box]) -> None:
-    """Replace each box and its surroundings in the picture by a few tiles of rounded colour, for good."""
-    height, width = image.shape[:2]
-    for left, top, right, bottom in boxes:
-        wide, high = (right - left) * _MARGIN, (bottom - top) * _MARGIN
-        x0, y0 = max(int(left - wide), 0), max(int(top - high), 0)
-        x1, y1 = min(int(right + wide) + 1, width), min(int(bottom + high) + 1, height)
-        if x1 <= x0 or y1 <= y0:
-            continue
-        region = image[y0:y1, x0:x1]
-        tiles = cv2.resize(region, (_TILES, _TILES), interpolation=cv2.INTER_AREA)
-        rounded = (tiles // _COLOUR_STEP * _COLOUR_STEP + _COLOUR_STEP // 2).astype(np.uint8)
-        region[:] = cv2.resize(rounded, (x1 - x0, y1 - y0), interpolation=cv2.INTER_NEAREST)
-
-
 def draw(image: Image, faces: Sequence[Face], scale: float) -> None:
     """Draw boxes, labels and scores into the picture; boxes are in pixels of the unscaled one."""
     for face in faces:
@@ -223,10 +227,6 @@ def _colour(label: str) -> tuple[int, int, int]:
     )
     blue, green, red = (int(value) for value in pixel[0, 0])
     return blue, green, red
-
-
-def _boxes(result: Result) -> list[Box]:
-    return [_box(box) for box in result.detections.boxes]
 
 
 def _box(box: npt.NDArray[np.float32]) -> Box:

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.api.covering import COVERED_S, RecentBoxes, cover
 from edge.api.interface import Face
-from edge.api.preview import Preview, PreviewLimits, cover, faces_of
+from edge.api.preview import Preview, PreviewLimits, faces_of
 from edge.camera.interface import Frame
 from edge.faces.interface import Faces
 from edge.pipeline.model import Result
@@ -67,6 +68,12 @@ def _result(image: np.ndarray, boxes: tuple[tuple[float, ...], ...] = (BOX,), fa
     )
 
 
+def _watched(preview: Preview, clock: Clock) -> None:
+    """Somebody has looked for as long as boxes must be kept before a picture is given."""
+    assert preview.picture("door", timeout_s=0) is None
+    clock.now_s += COVERED_S
+
+
 def _asked(preview: Preview, result: Result, *, after: int = 0) -> np.ndarray:
     """The picture that somebody gets who asks while this result comes."""
     threading.Timer(0.05, preview.accept, (result,)).start()
@@ -82,6 +89,7 @@ def test_nothing_is_copied_while_nobody_looks(clock: Clock) -> None:
     CountedImage.copies = 0
     preview.accept(_result(image))
     assert CountedImage.copies == 0
+    _watched(preview, clock)
     _asked(preview, _result(image))
     assert CountedImage.copies == 1
     clock.now_s += 10
@@ -93,6 +101,7 @@ def test_the_rate_is_bounded_however_many_frames_come(clock: Clock) -> None:
     """Five a second are taken of a hundred."""
     preview = Preview(PreviewLimits(fps=5), clock=clock)
     image = _noise().view(CountedImage)
+    _watched(preview, clock)
     _asked(preview, _result(image))
     CountedImage.copies = 0
     for _ in range(100):
@@ -107,6 +116,7 @@ def test_size_and_quality_are_bounded(clock: Clock) -> None:
     sizes = []
     for quality in (30, 90):
         preview = Preview(PreviewLimits(width=320, quality=quality), clock=clock)
+        _watched(preview, clock)
         assert _asked(preview, _result(image)).shape == (180, 320, 3)
         picture = preview.picture("door")
         assert picture is not None
@@ -117,6 +127,7 @@ def test_size_and_quality_are_bounded(clock: Clock) -> None:
 def test_a_picture_is_encoded_once_for_all_who_look(clock: Clock) -> None:
     """The second gets the very bytes of the first, and waits for a newer one in vain."""
     preview = Preview(PreviewLimits(), clock=clock)
+    _watched(preview, clock)
     _asked(preview, _result(_noise()))
     first, second = preview.picture("door"), preview.picture("door")
     assert first is not None
@@ -127,6 +138,7 @@ def test_a_picture_is_encoded_once_for_all_who_look(clock: Clock) -> None:
 def test_nothing_of_yesterday_is_shown(clock: Clock) -> None:
     """Who comes after a while gets a new picture or none."""
     preview = Preview(PreviewLimits(), clock=clock)
+    _watched(preview, clock)
     _asked(preview, _result(_noise()))
     clock.now_s += 60
     assert preview.picture("door", timeout_s=0.01) is None
@@ -174,6 +186,7 @@ def test_a_face_that_is_missed_for_a_moment_stays_covered(clock: Clock) -> None:
     preview = Preview(PreviewLimits(quality=90), clock=clock)
     image = np.full((160, 240, 3), 128, np.uint8)
     image[60:90, 80:100] = 255  # a stroke which only an uncovered picture shows
+    _watched(preview, clock)
     _asked(preview, _result(image))
     clock.now_s += 0.5
     missed = _asked(preview, _result(image, boxes=()), after=1)
@@ -181,6 +194,64 @@ def test_a_face_that_is_missed_for_a_moment_stays_covered(clock: Clock) -> None:
     clock.now_s += 2.5
     again = _asked(preview, _result(image, boxes=()), after=2)
     assert again[65:85, 85:95].min() > 240
+
+
+def test_a_face_between_two_pictures_is_covered_in_the_next(clock: Clock) -> None:
+    """Its frame was not shown: of a hundred frames a second, five are; the place counts all the same."""
+    preview = Preview(PreviewLimits(fps=5, quality=90), clock=clock)
+    image = np.full((160, 240, 3), 128, np.uint8)
+    image[60:90, 80:100] = 255
+    _watched(preview, clock)
+    _asked(preview, _result(image, boxes=()))
+    clock.now_s += 0.1
+    preview.accept(_result(image))
+    clock.now_s += 0.15
+    assert _asked(preview, _result(image, boxes=()), after=1)[62:88, 82:98].max() < 235
+
+
+def test_a_face_from_before_the_first_picture_is_covered_in_it(clock: Clock) -> None:
+    """No picture is given in the first two seconds of looking; what was found in them is covered."""
+    preview = Preview(PreviewLimits(quality=90), clock=clock)
+    image = np.full((160, 240, 3), 128, np.uint8)
+    image[60:90, 80:100] = 255
+    assert preview.picture("door", timeout_s=0) is None
+    clock.now_s += 0.1
+    preview.accept(_result(image))
+    assert preview.picture("door", timeout_s=0) is None
+    clock.now_s += COVERED_S - 0.1
+    assert _asked(preview, _result(image, boxes=()))[62:88, 82:98].max() < 235
+
+
+def test_who_comes_back_waits_again(clock: Clock) -> None:
+    """While nobody looked, no boxes were kept: a picture comes after two more seconds."""
+    preview = Preview(PreviewLimits(), clock=clock)
+    _watched(preview, clock)
+    _asked(preview, _result(_noise()))
+    clock.now_s += 60
+    assert preview.picture("door", timeout_s=0) is None
+    preview.accept(_result(_noise()))
+    assert preview.picture("door", timeout_s=0) is None
+    clock.now_s += COVERED_S
+    _asked(preview, _result(_noise()))
+
+
+def test_no_face_of_a_crowd_is_left_out() -> None:
+    """Sixty frames of thirty faces each: every box lies within a place, and a face that keeps still counts once."""
+    rng = np.random.default_rng(0)
+    recent, frames = RecentBoxes(), []
+    for number in range(60):
+        corners = rng.uniform(0, 1000, (30, 2))
+        boxes = np.hstack([corners, corners + rng.uniform(20, 80, (30, 2))]).astype(np.float32)
+        recent.note(number / 30, boxes)
+        frames.append(boxes)
+    places = np.array(recent.places())
+    for box in np.concatenate(frames):
+        inside = (places[:, :2] <= box[:2]).all(axis=1) & (places[:, 2:] >= box[2:]).all(axis=1)
+        assert inside.any()
+    still = RecentBoxes()
+    for number in range(60):
+        still.note(number / 30, np.array([BOX], np.float32))
+    assert len(still.places()) == 1
 
 
 def test_faces_are_shown_where_the_site_allows_it(clock: Clock) -> None:
@@ -203,7 +274,9 @@ def test_a_double_is_covered_and_not_drawn(clock: Clock) -> None:
     )
     result = _result(_noise(), boxes=boxes, faces=faces)
     assert faces_of(result) == (Face(box=BOX, label="sad", score=pytest.approx(0.8), track=7),)
-    shown = _asked(Preview(PreviewLimits(quality=90), clock=clock), result)
+    preview = Preview(PreviewLimits(quality=90), clock=clock)
+    _watched(preview, clock)
+    shown = _asked(preview, result)
     assert shown[50:60, 160:165].std(axis=(0, 1)).max() < 12
 
 
@@ -211,7 +284,9 @@ def test_the_pipelines_frame_is_left_alone(clock: Clock) -> None:
     """Covering and drawing happen on a copy."""
     image = _noise()
     before = image.copy()
-    _asked(Preview(PreviewLimits(), clock=clock), _result(image))
+    preview = Preview(PreviewLimits(), clock=clock)
+    _watched(preview, clock)
+    _asked(preview, _result(image))
     assert np.array_equal(image, before)
 
 
