@@ -15,7 +15,6 @@ from typing import IO, Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from edge.api.local import ServedRun
 from edge.camera.chooser import open_camera
@@ -30,6 +29,7 @@ from edge.pipeline.model import LoadedModel, Result, Source
 from edge.pipeline.pipeline import Pipeline
 from edge.power.chooser import open_power
 from edge.power.sampler import PowerSampler
+from edge.preview_video import PreviewVideo
 from edge.telemetry.window import percentiles_of, power_of
 from mien.bundle import verify_bundle
 from mien.console import SILENT, Progress
@@ -64,9 +64,11 @@ class BundleRun:
     detections: Path | None = None
     """Where to write what was found, a JSON line a frame."""
     preview: Path | None = None
-    """Where to write a video with the boxes drawn."""
+    """Where to write a video with the boxes drawn, faces covered."""
     api: ApiSettings = field(default_factory=ApiSettings)
     """Whether and where to serve the live page; faces on it are covered."""
+    show_faces: bool = False
+    """Leave faces as they are, in the video and on the live page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +120,7 @@ def run_bundle(
         source = open_power(run.power, replay=run.power_replay)
         power = PowerSampler(source, interval_s=0.5)
         closing.callback(power.close)
-        served = ServedRun(run.api, PrivacySettings(), power)
+        served = ServedRun(run.api, PrivacySettings(show_faces=run.show_faces), power)
         closing.callback(served.close)
         if served.url is not None:
             on_serve(served.url)
@@ -178,7 +180,7 @@ def _followed(
     if run.detections is not None:
         sinks.append(DetectionLines(run.detections))
     if run.preview is not None:
-        sinks.append(PreviewVideo(run.preview, fps=run.max_fps or _PREVIEW_FPS))
+        sinks.append(PreviewVideo(run.preview, fps=run.max_fps or _PREVIEW_FPS, show_faces=run.show_faces))
     source = _source_of(camera, run.max_fps)
     pipeline = Pipeline([source], sinks=sinks, wanted_frames=run.frames)
     power.start()
@@ -285,50 +287,3 @@ class DetectionLines:
     def close(self) -> None:
         """Close the file."""
         self._stream.close()
-
-
-class PreviewVideo:
-    """Writes a video with boxes, labels and scores drawn. Stays on this machine, where it was asked for.
-
-    Args:
-        path: an ``.mp4`` file; it is replaced.
-        fps: of the video.
-    """
-
-    def __init__(self, path: Path, *, fps: float) -> None:
-        self._path = path
-        self._fps = fps
-        self._writer: Any = None
-        self._size = (0, 0)
-
-    def accept(self, result: Result) -> None:
-        """Draw and write one frame."""
-        image = drawn(result)
-        if self._writer is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._size = (image.shape[1], image.shape[0])
-            self._writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size)
-            if not self._writer.isOpened():
-                raise UnavailableError(f"could not write the video {self._path}", wanted="a writable .mp4 path")
-        if (image.shape[1], image.shape[0]) != self._size:
-            image = np.asarray(cv2.resize(image, self._size), np.uint8)
-        self._writer.write(image)
-
-    def close(self) -> None:
-        """Finish the file."""
-        if self._writer is not None:
-            self._writer.release()
-
-
-def drawn(result: Result) -> npt.NDArray[np.uint8]:
-    """The frame with its faces drawn, expressions smoothed where they are followed: ``uint8[H, W, 3]``, a copy."""
-    image: npt.NDArray[np.uint8] = result.frame.image.copy()
-    found = result.faces.smoothed(result.detections) if result.faces else result.detections
-    for box, score, index in zip(found.boxes, found.scores, found.classes, strict=True):
-        hue = int(index) * 180 // max(len(result.model.labels), 1)
-        colour = cv2.cvtColor(np.array([[[hue, 200, 255]]], np.uint8), cv2.COLOR_HSV2BGR)[0, 0].tolist()
-        left, top, right, bottom = (round(float(edge)) for edge in box)
-        cv2.rectangle(image, (left, top), (right, bottom), colour, 2)
-        text = f"{result.model.labels[int(index)]} {score:.2f}"
-        cv2.putText(image, text, (left, max(top - 4, 10)), cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, 1, cv2.LINE_AA)
-    return image

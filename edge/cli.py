@@ -39,11 +39,12 @@ def run(
     power: str = typer.Option("auto", help="With --bundle: power source."),
     power_replay: Path | None = typer.Option(None, help="With --bundle: a tegrastats recording to replay."),
     save_detections: Path | None = typer.Option(None, help="With --bundle: write detections, a JSON line a frame."),
-    preview: Path | None = typer.Option(None, help="With --bundle: write a video with the boxes drawn."),
+    preview: Path | None = typer.Option(None, help="With --bundle: write a video with the boxes drawn, faces covered."),
     http_port: int | None = typer.Option(
         None, min=0, max=65535, help="With --bundle: serve the live page on this port of 127.0.0.1; 0 takes a free one."
     ),
     http_preview: bool = typer.Option(False, help="With --http-port: show the camera on the page, faces covered."),
+    show_faces: bool = typer.Option(False, help="With --preview or --http-preview: leave faces as they are."),
     as_json: bool = _JSON,
 ) -> None:
     """Run frames through a model: a bundle alone, or the release which the fleet wants."""
@@ -59,6 +60,8 @@ def run(
         )
     if camera is None:
         raise ConfigError("--bundle needs a camera", remedy="add --camera video.mp4 or another source")
+    if show_faces and preview is None and not http_preview:
+        raise ConfigError("--show-faces shows nothing without a picture", remedy="add --preview FILE or --http-preview")
     from edge.bundle_run import BundleRun
 
     wanted = BundleRun(
@@ -76,6 +79,7 @@ def run(
         detections=save_detections,
         preview=preview,
         api=_api(http_port, preview=http_preview),
+        show_faces=show_faces,
     )
     _run_bundle(wanted, as_json=as_json)
 

@@ -211,6 +211,9 @@ def test_the_service_file_is_clean(tmp_path: Path) -> None:
 
 def test_options_of_a_bundle_are_refused_without_one() -> None:
     """None of them is dropped silently, not even one that repeats the default; all are named."""
+    lone = _mien("run", "--bundle", "b", "--camera", "c", "--show-faces")
+    assert lone.returncode == 3
+    assert "--preview FILE" in lone.stderr
     done = _mien("run", "--frames", "3", "--threads", "1", "--preview", "out.mp4")
     assert done.returncode == 3
     assert "--frames, --threads, --preview" in done.stderr.replace("\n", " ")

@@ -1,0 +1,110 @@
+"""Writes a video of a run with what was found drawn in: a file on this machine, faces covered unless asked otherwise.
+
+Covering is that of the live page, over the video's own seconds: a place stays covered for two of them. Nobody but its
+owner can read the file at any moment, and it has its name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edge.api.covering import COVERED_S, RecentBoxes, cover
+from edge.camera.interface import Image
+from edge.pipeline.model import Result
+from mien.errors import UnavailableError
+
+
+class PreviewVideo:
+    """A sink of the pipeline that writes a video. Stays on this machine, where it was asked for.
+
+    Args:
+        path: an ``.mp4`` file; it is replaced.
+        fps: of the video.
+        show_faces: leave faces as they are.
+    """
+
+    def __init__(self, path: Path, *, fps: float, show_faces: bool = False) -> None:
+        self._path = path
+        self._fps = fps
+        self._show_faces = show_faces
+        self._recent = RecentBoxes()
+        self._frames = 0
+        self._part = path
+        self._writer: Any = None
+        self._size = (0, 0)
+
+    def accept(self, result: Result) -> None:
+        """Cover, draw and write one frame.
+
+        Raises:
+            UnavailableError: the file cannot be written.
+        """
+        image = result.frame.image.copy()
+        if not self._show_faces:
+            self._cover(image, result)
+        draw(image, result)
+        if self._writer is None:
+            self._size = (image.shape[1], image.shape[0])
+            self._open()
+        if (image.shape[1], image.shape[0]) != self._size:
+            image = np.asarray(cv2.resize(image, self._size), np.uint8)
+        self._writer.write(image)
+        self._frames += 1
+
+    def close(self) -> None:
+        """Finish the file and give it its name.
+
+        Raises:
+            UnavailableError: it cannot have that name; says where the video is.
+        """
+        if self._writer is None:
+            return
+        self._writer.release()
+        try:
+            self._part.replace(self._path)
+        except OSError as error:
+            raise UnavailableError(
+                f"could not write {self._path}", found=error.strerror or str(error), remedy=f"the video is {self._part}"
+            ) from error
+
+    def _cover(self, image: Image, result: Result) -> None:
+        at_s = self._frames / self._fps
+        self._recent.note(at_s, result.detections.boxes)
+        self._recent.forget_before(at_s - COVERED_S)
+        cover(image, self._recent.places())
+
+    def _open(self) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, part = tempfile.mkstemp(
+                dir=self._path.parent, prefix=f".{self._path.stem}-", suffix=self._path.suffix
+            )
+        except OSError as error:
+            raise UnavailableError(f"could not write {self._path}", found=error.strerror or str(error)) from error
+        os.close(descriptor)
+        self._part = Path(part)
+        writer = cv2.VideoWriter(part, cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size)
+        if not writer.isOpened():
+            with suppress(OSError):
+                self._part.unlink()
+            raise UnavailableError(f"could not write the video {self._path}", wanted="a writable .mp4 path")
+        self._writer = writer
+
+
+def draw(image: Image, result: Result) -> None:
+    """Draw what was found into the picture, expressions smoothed where they are followed."""
+    found = result.faces.smoothed(result.detections) if result.faces else result.detections
+    for box, score, index in zip(found.boxes, found.scores, found.classes, strict=True):
+        hue = int(index) * 180 // max(len(result.model.labels), 1)
+        colour = cv2.cvtColor(np.array([[[hue, 200, 255]]], np.uint8), cv2.COLOR_HSV2BGR)[0, 0].tolist()
+        left, top, right, bottom = (round(float(edge)) for edge in box)
+        cv2.rectangle(image, (left, top), (right, bottom), colour, 2)
+        text = f"{result.model.labels[int(index)]} {score:.2f}"
+        cv2.putText(image, text, (left, max(top - 4, 10)), cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, 1, cv2.LINE_AA)
