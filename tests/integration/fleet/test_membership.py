@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 
 import httpx
 import pytest
 from cryptography import x509
 
+from edge.agent import Agent
 from edge.identity.enrol import enrol
 from edge.identity.renewal import renew_if_due
 from edge.identity.store import IdentityStore
@@ -93,6 +95,37 @@ def test_a_certificate_that_is_due_is_renewed_by_the_device(new_service, tmp_pat
     assert renewed is not None
     assert serial_of(store.load()) == serial_of(renewed)
     assert "device.renew" in service.cli("audit", "--json").stdout
+
+
+class Link:
+    """Keeps where it was told to connect anew."""
+
+    def __init__(self):
+        self.addresses = []
+
+    def readdress(self, address):
+        self.addresses.append(address)
+
+
+def test_the_agent_renews_when_it_asks_how_it_stands(new_service, tmp_path):
+    """Its watch over the session is enough; the broker's link takes up the new certificate."""
+    service = new_service(devices={"certificate_days": 0.001}).start()
+    before = serial_of(enrol(made(service), service.url, tmp_path, device_id="door-1"))
+    link, store = Link(), IdentityStore(tmp_path)
+    agent = Agent(
+        identities=store,
+        link=link,
+        publisher=None,
+        updater=None,
+        twin=lambda: None,
+        boot_id="b",
+        session_check_s=300.0,
+        stop=threading.Event(),
+        tell=lambda *_: None,
+    )
+    agent.check_session()
+    assert serial_of(store.load()) != before
+    assert link.addresses == [store.load().mqtt.address()]
 
 
 def test_a_certificate_that_is_not_due_is_left_alone(service, tmp_path):
