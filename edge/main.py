@@ -152,8 +152,9 @@ class EdgeDevice:
         meter = FrameMeter(sources=[camera.name for camera in settings.all_cameras])
         look, preview = FrameMeter(), preview_for(settings.api, settings.privacy)
         sinks: list[Sink] = [meter, look] if preview is None else [meter, look, preview]
+        self._teller = FaceTeller(settings.faces, tell=outbox.event)
         if settings.faces.events:
-            sinks.append(FaceTeller(settings.faces, tell=outbox.event))
+            sinks.append(self._teller)
         self._pipeline, self._sources = _pipeline_of(settings, sinks)
         undo.callback(environment.forget)
         undo.callback(self._end_model)
@@ -209,6 +210,7 @@ class EdgeDevice:
             reopen=self._reopen_engine,
             keeper=self._limits,
             is_comparing=self._is_comparing,
+            before=self._teller.flush,
             tell=self._outbox.event,
         )
 

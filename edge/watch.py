@@ -42,10 +42,11 @@ class DeviceWatch:
         keeper: of the limits; it does not look while an update compares the releases.
         is_comparing: whether one does.
         tell: takes an event: kind, severity, message.
+        before: done before each look: what waits for this thread.
         clock: monotonic seconds.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it looks at and what it can do, by name
         self,
         pipeline: Pipeline,
         sources: Iterable[Source],
@@ -55,6 +56,7 @@ class DeviceWatch:
         keeper: Keeper,
         is_comparing: Callable[[], bool],
         tell: Callable[[str, str, str], None],
+        before: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pipeline = pipeline
@@ -65,6 +67,7 @@ class DeviceWatch:
         self._is_comparing = is_comparing
         self._changed = threading.Event()
         self._tell = tell
+        self._before = before
         self._clock = clock
         self._cameras = CameraCare(clock())
         self._failed_to_open = False
@@ -88,6 +91,7 @@ class DeviceWatch:
 
     def look(self) -> None:
         """Look once."""
+        self._before()
         now_s = self._clock()
         self._say(self._cameras.look(self._camera_signs(), now_s))
         care = self._engine.look(self._engine_signs(), now_s)
