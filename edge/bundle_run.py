@@ -22,6 +22,7 @@ from edge.camera.interface import Camera
 from edge.camera.options import CameraOptions
 from edge.config import ApiSettings, FacesSettings, PrivacySettings
 from edge.engine.chooser import batch_for, builder_for, is_whole, open_engine
+from edge.engine.stoppable import Stoppable
 from edge.faces.tracker import FaceTracker
 from edge.facts import read_facts
 from edge.pipeline.meter import FrameMeter, FrameTally
@@ -100,12 +101,13 @@ def run_bundle(
         UnsupportedError: no variant fits this machine.
         CameraError: the source gives no frames.
         EngineError: the engine cannot be built or fails on a frame.
+        KeyboardInterrupt: ``stop`` was set while the engine was built.
     """
     cv2.setNumThreads(1)
     manifest = verify_bundle(run.bundle)
     facts = read_facts()
     choice = chosen(manifest, facts, VariantPolicy(precisions=run.precisions))
-    engine_path = engine_for(run.bundle, choice, facts, progress=progress)
+    engine_path = engine_for(run.bundle, choice, facts, progress=Stoppable(stop, KeyboardInterrupt, progress))
     with ExitStack() as closing:
         options = CameraOptions(
             realtime=run.realtime, loop=run.loop, max_fps=run.max_fps, give_up_after_s=_GIVE_UP_AFTER_S

@@ -18,6 +18,7 @@ import numpy as np
 
 from edge.engine.chooser import batch_for, builder_for, open_engine
 from edge.engine.interface import Engine, infer_one
+from edge.engine.stoppable import Stoppable
 from edge.pipeline.meter import FrameMeter, FrameTally
 from edge.pipeline.model import LoadedModel
 from edge.pipeline.pipeline import Pipeline
@@ -31,7 +32,6 @@ from edge.vision.decode import decode
 from edge.vision.detections import agreement
 from edge.vision.letterbox import Geometry
 from edge.vision.reference import read_reference
-from mien.console import SILENT
 from mien.errors import MienError
 from mien.facts import DeviceFacts
 from mien.messages import ProbePolicy
@@ -102,12 +102,18 @@ class DeviceRuntime:
         return shutil.disk_usage(self._state).free
 
     def build(self, model: Path, folder: Path, runtime: Runtime) -> Path:
-        """Build an engine from a portable model into ``folder``; its path."""
+        """Build an engine from a portable model into ``folder``; its path.
+
+        Raises:
+            UpdateFault: it cannot be built.
+            UpdateCancelled: the agent stops; the build was left between two of its steps.
+        """
         folder.mkdir(parents=True, exist_ok=True)
+        stoppable = Stoppable(self._cancel, UpdateCancelled)
         try:
             batch = batch_for(model, self._frames_a_call)
             builder = builder_for(runtime, self._state / "timing", max_batch=batch)
-            return builder.build(model, folder / f"{model.stem}.{runtime}", progress=SILENT)
+            return builder.build(model, folder / f"{model.stem}.{runtime}", progress=stoppable)
         except MienError as error:
             raise _unusable("could not build the engine", error) from error
 

@@ -124,6 +124,7 @@ class Device(Protocol):
 
         Raises:
             UpdateFault: ``build_failed``.
+            UpdateCancelled: the agent stops.
         """
 
     def figures(self) -> LiveFigures | None:

@@ -153,7 +153,11 @@ class Updater:
                 previous=active.release if active else None,
             )
         )
-        self._carry_out(deployment, lambda: self._work(deployment, active))
+        try:
+            self._carry_out(deployment, lambda: self._work(deployment, active))
+        except UpdateCancelled:
+            deployment.note(attempts=deployment.record.attempts - 1)  # an orderly stop is no sign of a bad release
+            raise
         if deployment.state in TERMINAL:
             self._source.forget()
             self._slots.clear_staging()

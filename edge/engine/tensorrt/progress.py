@@ -35,22 +35,23 @@ class Steps:
         self._progress = progress
         self._lock = threading.Lock()
         self._outer: str | None = None
+        self._note = ""
         self._stopped: BaseException | None = None
 
     def start(self, phase: str, parent: str | None, steps: int) -> None:
         """A phase begins."""
         with self._lock:
+            self._note = "" if parent is None else phase.lower()
             if parent is None:
                 self._outer = phase
                 self._guarded(lambda: self._progress.start(f"TensorRT: {phase.lower()}", steps))
             else:
-                self._guarded(lambda: self._progress.advance(0, note=phase.lower()))
+                self._guarded(self._tell_note)
 
     def step(self, phase: str) -> bool:
-        """A step was done; whether the build goes on."""
+        """A step was done; whether the build goes on. The listener is asked at each: an outer one takes minutes."""
         with self._lock:
-            if phase == self._outer:
-                self._guarded(self._progress.advance)
+            self._guarded(self._progress.advance if phase == self._outer else self._tell_note)
             return self._stopped is None
 
     def finish(self, phase: str) -> None:
@@ -63,6 +64,9 @@ class Steps:
         """Raise what the listener raised, if it did."""
         if self._stopped is not None:
             raise self._stopped
+
+    def _tell_note(self) -> None:
+        self._progress.advance(0, note=self._note)
 
     def _guarded(self, tell: object) -> None:
         if self._stopped is not None or not callable(tell):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.bundle_run import BundleRun, run_bundle
 from edge.pipeline.meter import FrameMeter
 from edge.pipeline.model import Source
 from edge.pipeline.pipeline import Pipeline
@@ -16,10 +17,12 @@ from edge.power.sampler import PowerSampler
 from edge.runtime import DeviceRuntime, silent_cameras
 from edge.telemetry.recorder import Recorder
 from edge.telemetry.spool import Spool
+from edge.update.interface import UpdateCancelled
 from mien.messages import ProbePolicy
 from tests.fakes.fake_camera import FakeCamera
 from tests.fakes.fake_device import wait_until
 from tests.fakes.fake_engine import FakeEngine, fake_model
+from tests.fakes.tiny_bundle import make_bundle
 from tests.fakes.update_world import FACTS
 
 POLICY = ProbePolicy(live_seconds=0.2, min_live_frames=1)
@@ -143,3 +146,25 @@ def test_a_lowered_rate_marks_the_figures_and_forgets_older_ones(bench: Bench) -
 def test_silence_is_a_count_that_stands_still() -> None:
     """One more frame is a sign of life."""
     assert silent_cameras({"door": 5, "yard": 5}, {"door": 5, "yard": 6}) == ("door",)
+
+
+def test_a_build_is_left_when_the_agent_stops(bench: Bench, memory_path: Path) -> None:
+    """It ends between two steps, as no fault of the release, and no engine stands there."""
+    make_bundle(memory_path / "bundle")
+    bench.cancel.set()
+    with pytest.raises(UpdateCancelled):
+        bench.runtime.build(memory_path / "bundle" / "model.fp32.onnx", memory_path / "engine", "onnxruntime")
+    assert list((memory_path / "engine").iterdir()) == []
+
+
+def test_a_run_of_a_bundle_can_be_stopped_while_its_engine_is_built(
+    memory_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C during the build ends the command as an interrupt does, and the cache holds no engine."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(memory_path / "cache"))
+    make_bundle(memory_path / "bundle")
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(KeyboardInterrupt):
+        run_bundle(BundleRun(bundle=memory_path / "bundle", camera="synthetic"), stop=stop)
+    assert [path for path in (memory_path / "cache").rglob("*") if path.is_file()] == []

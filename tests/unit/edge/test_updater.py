@@ -614,3 +614,17 @@ def test_power_cuts_while_the_probe_waits_for_a_camera_do_not_count(world: World
     world.device.away = [()]
     world.updater().recover()
     assert (world.last(), world.journal.known_bad().releases) == (("committed", None), {})
+
+
+def test_orderly_stops_in_a_build_are_no_attempts(world: World) -> None:
+    """However often the agent is stopped while it builds, the deployment is begun again and commits."""
+    desired = world.desired("1.0.0", world.source.add("1.0.0"))
+    world.device.stops_in = "build"
+    with pytest.raises(UpdateCancelled):
+        world.updater().handle(desired)
+    for _ in range(6):
+        with pytest.raises(UpdateCancelled):
+            world.updater().recover()
+    world.device.stops_in = None
+    world.updater().recover()
+    assert world.last() == ("committed", None)

@@ -3,16 +3,19 @@
 import json
 import logging
 import resource
+import threading
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 from edge.engine.interface import EngineError
+from edge.engine.stoppable import Stoppable
 from edge.engine.tensorrt import BuildOptions, TensorRtBuilder
 from edge.engine.tensorrt.calibrator import Calibration
 from edge.engine.tensorrt.host import Host, device_class
 from edge.engine.tensorrt.sidecar import read_record, sidecar_of
+from edge.update.interface import UpdateCancelled
 from mien.errors import UnavailableError, UnsupportedError
 from mien.files import sha256_of
 from tests.fakes.fake_tensorrt import ORIN, SIDE, FakeCuda, FakeTensorRt, write_graph
@@ -188,7 +191,7 @@ def test_steps_are_told(tmp_path, generation):
     """The outer phase is progress, the inner one its note."""
     told = Told()
     build(tmp_path, FakeTensorRt(generation), progress=told)
-    assert told.lines == ["TensorRT: building engine", "timing tactics"]
+    assert list(dict.fromkeys(told.lines)) == ["TensorRT: building engine", "timing tactics"]
     assert told.steps == 3
 
 
@@ -197,6 +200,22 @@ def test_interrupted_build_leaves_nothing(tmp_path, error):
     """What a listener raises stops TensorRT, comes out of the builder, and no file has the engine's name."""
     with pytest.raises(type(error)):
         build(tmp_path, FakeTensorRt(10), progress=Told(until="timing tactics", error=error))
+    assert left(tmp_path) == []
+
+
+def test_a_build_is_stopped_within_an_outer_step(tmp_path):
+    """The stop comes after the inner phase began: its next step asks, and no file has the engine's name."""
+    stop = threading.Event()
+
+    class StopsAtTheInnerPhase(Told):
+        def advance(self, units=1, *, note=""):
+            super().advance(units, note=note)
+            stop.set()
+
+    told = StopsAtTheInnerPhase()
+    with pytest.raises(UpdateCancelled):
+        build(tmp_path, FakeTensorRt(10), progress=Stoppable(stop, UpdateCancelled, told))
+    assert told.steps == 0
     assert left(tmp_path) == []
 
 
