@@ -19,12 +19,12 @@ from edge.identity.renewal import renew_if_due
 from edge.identity.store import Identity, IdentityStore
 from edge.telemetry.publisher import Publisher
 from edge.telemetry.spool import Spool
-from edge.transport.fleet_http import FleetHttp
+from edge.transport.fleet_http import ClockDiffersError, FleetHttp
 from edge.transport.interface import MessageLink
 from edge.update.interface import UpdateCancelled
 from edge.update.updater import Updater
 from mien import __version__, topics
-from mien.errors import DataError, MienError, TrustError, UnavailableError
+from mien.errors import DataError, MienError, TrustError
 from mien.messages import Command, Desired, Event, Message, Status, Twin, UpdateReport, decode, encode
 
 _log = logging.getLogger(__name__)
@@ -102,9 +102,10 @@ class Agent:
         boot_id: of this run.
         session_check_s: how often to ask whether the identity is still accepted.
         stop: set when the agent shall end, by it or by others.
+        tell: takes an event: kind, severity, message, details.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it ties together
         self,
         *,
         identities: IdentityStore,
@@ -115,6 +116,7 @@ class Agent:
         boot_id: str,
         session_check_s: float,
         stop: threading.Event,
+        tell: Callable[[str, str, str, Sequence[tuple[str, str]]], None],
     ) -> None:
         self._identities = identities
         self._identity: Identity = identities.load()
@@ -125,6 +127,8 @@ class Agent:
         self._boot_id = boot_id
         self._session_check_s = session_check_s
         self._stop = stop
+        self._tell = tell
+        self._told_of_clock = False
         self._desired: deque[Desired] = deque(maxlen=1)
         self._again = threading.Event()
         self._something_to_do = threading.Event()
@@ -151,20 +155,18 @@ class Agent:
 
         Raises:
             TrustError: it is not.
-            UnavailableError: the fleet does not answer; the device works on without it.
+            UnavailableError: the fleet does not answer, or the clocks differ; the device works on without it.
         """
         with FleetHttp(self._identity.fleet_url, ca_pem=self._identity.pinned_ca) as fleet:
             try:
                 renewed = renew_if_due(fleet, self._identity, self._identities, now=time.time())
                 answer = fleet.session(self._identity.key, self.device_id)
+            except ClockDiffersError as error:
+                self._tell_of_clock(error)
+                raise
             except TrustError as error:
-                raise TrustError(
-                    f"the fleet does not accept this device ({self.device_id}) any more",
-                    found=error.found,
-                    wanted=error.wanted,
-                    remedy=f"{error.remedy}; for a new key under another name, remove {self._identities.folder} and "
-                    "run 'mien edge enroll'",
-                ) from error
+                raise self._not_accepted(error) from error
+        self._told_of_clock = False
         if renewed is not None:
             self._identity = renewed
             self._link.readdress(renewed.mqtt.address())
@@ -255,6 +257,23 @@ class Agent:
         if times % _REFUSALS_BEFORE_ASKING == 0:
             self._ask_now.set()
 
+    def _not_accepted(self, error: TrustError) -> TrustError:
+        return TrustError(
+            f"the fleet does not accept this device ({self.device_id}) any more",
+            found=error.found,
+            wanted=error.wanted,
+            remedy=f"ask the fleet's operator; to enrol anew, remove {self._identities.folder} and "
+            "run 'mien edge enroll'",
+        )
+
+    def _tell_of_clock(self, error: ClockDiffersError) -> None:
+        """Once, until the clocks agree again."""
+        if self._told_of_clock:
+            return
+        self._told_of_clock = True
+        by = () if error.difference_s is None else (("difference_s", f"{error.difference_s:.0f}"),)
+        self._tell("clock_differs", "warning", f"{error.what}: {error.found}", by)
+
     def _topic(self, channel: str, *rest: str) -> str:
         return topics.topic(self.device_id, channel, *rest)
 
@@ -308,5 +327,5 @@ class Agent:
             except TrustError as error:
                 self.error = error
                 self._stop.set()
-            except (UnavailableError, MienError) as error:
+            except (MienError, OSError) as error:
                 _log.info("the fleet was not asked: %s", error)

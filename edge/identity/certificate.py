@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from edge.identity.store import Identity
-from mien.errors import TrustError
+from mien.errors import TrustError, UnavailableError
 from mien.renewal import Validity
 
 
@@ -34,11 +34,14 @@ def validity_of(identity: Identity) -> Validity:
     """From when to when the device's certificate is good.
 
     Raises:
-        TrustError: it cannot be read.
+        TrustError: it is damaged.
+        UnavailableError: its file cannot be read now.
     """
     try:
         certificate = x509.load_pem_x509_certificate(identity.files.certificate.read_bytes())
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UnavailableError("the device's certificate cannot be read now", found=str(error)) from error
+    except ValueError as error:
         raise TrustError(
             "the device's certificate cannot be read", found=str(error), remedy="mien edge enroll TOKEN@URL"
         ) from error

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from edge.transport.fleet_http import BrokerBlock, EnrolmentAnswer, checked_url
 from edge.transport.interface import TlsFiles
-from mien.errors import TrustError
+from mien.errors import TrustError, UnavailableError
 from mien.files import write_bytes, write_text
 
 _SECRET = 0o600
@@ -133,6 +133,7 @@ class IdentityStore:
 
         Raises:
             TrustError: this device has not enrolled, or a file of its identity is missing or damaged.
+            UnavailableError: a file of it cannot be read now; the identity may be whole.
         """
         record = self._record()
         files = TlsFiles(
@@ -141,8 +142,10 @@ class IdentityStore:
         try:
             ca_pem, root = files.ca.read_text(), (self._folder / "root.json").read_bytes()
             files.certificate.read_bytes()
-        except OSError as error:
+        except FileNotFoundError as error:
             raise TrustError("this device's identity is incomplete", found=str(error), remedy=_ENROLL) from error
+        except OSError as error:
+            raise _unreadable(error) from error
         fleet_url = self._fleet_url or record.fleet_url
         return Identity(
             device_id=record.device_id,
@@ -162,7 +165,9 @@ class IdentityStore:
             return _Record.model_validate_json(path.read_bytes())
         except FileNotFoundError as error:
             raise TrustError("this device has not enrolled", found=f"no {path}", remedy=_ENROLL) from error
-        except (OSError, ValidationError) as error:
+        except OSError as error:
+            raise _unreadable(error) from error
+        except ValidationError as error:
             raise TrustError(
                 f"{path} cannot be read", found=str(error)[:200], remedy=f"enrol again: {_ENROLL}"
             ) from error
@@ -176,10 +181,22 @@ def _absolute(base: str, address: str) -> str:
     return joined if joined.endswith("/") else joined + "/"
 
 
+def _unreadable(error: OSError) -> UnavailableError:
+    return UnavailableError(
+        "this device's identity cannot be read now",
+        found=str(error),
+        remedy="run as the service's user, or look at the disk; the identity itself was not refused",
+    )
+
+
 def _key_from(path: Path) -> ec.EllipticCurvePrivateKey:
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError) as error:
+    except FileNotFoundError as error:
+        raise TrustError("this device's identity is incomplete", found=str(error), remedy=_ENROLL) from error
+    except OSError as error:
+        raise _unreadable(error) from error
+    except ValueError as error:
         raise TrustError(f"the device key {path} cannot be read", found=str(error), remedy=_ENROLL) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise TrustError(f"the device key {path} is of another kind", wanted="an ECDSA P-256 key", remedy=_ENROLL)

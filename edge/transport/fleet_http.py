@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -27,9 +28,32 @@ _LONGEST_AUTHORITY_BYTES = 64 * 1024
 
 A = TypeVar("A", bound=BaseModel)
 _FORBIDDEN = frozenset({401, 403})
+_CLOCK = "clock"
+"""The code with which the fleet answers a signature whose time is not its own."""
 _WAITS = 202
 _CONFLICT = 409
 _UNPROCESSABLE = 422
+
+
+class ClockDiffersError(UnavailableError):
+    """The fleet does not take this device's signatures, because their clocks differ; it may take later ones.
+
+    Args:
+        difference_s: how far this device's clock is ahead of the fleet's; ``None`` where its time is not known.
+    """
+
+    def __init__(self, difference_s: float | None) -> None:
+        found = "clocks that differ" if difference_s is None else f"this device's clock is {_apart(difference_s)}"
+        super().__init__(
+            "the fleet does not take this device's signatures now",
+            found=found,
+            remedy="set the clock that is wrong (NTP); the device asks again by itself",
+        )
+        self.difference_s = difference_s
+
+
+def _apart(difference_s: float) -> str:
+    return f"{abs(difference_s):.0f} s {'ahead of' if difference_s > 0 else 'behind'} the fleet's"
 
 
 class BrokerBlock(BaseModel):
@@ -141,7 +165,7 @@ class FleetHttp:
 
         Raises:
             TrustError: the identity was revoked, or the certificate expired too long ago.
-            UnavailableError: the service did not answer.
+            UnavailableError: the service did not answer, or does not take signatures by this device's clock.
         """
         headers = signed_headers(key, key_id=device_id, method="POST", path=RENEW_PATH, created=int(time.time()))
         answer = self._asked("POST", RENEW_PATH, headers=headers)
@@ -152,7 +176,7 @@ class FleetHttp:
 
         Raises:
             TrustError: it is not: revoked, expired or unknown.
-            UnavailableError: the service did not answer.
+            UnavailableError: the service did not answer, or does not take signatures by this device's clock.
         """
         headers = signed_headers(key, key_id=device_id, method="GET", path=SESSION_PATH, created=int(time.time()))
         return _read(SessionAnswer, self._asked("GET", SESSION_PATH, headers=headers).content, SESSION_PATH)
@@ -162,6 +186,8 @@ class FleetHttp:
             answer = self._client.request(method, path, **arguments)
         except httpx.HTTPError as error:
             raise _silent(self.base_url, error) from error
+        if answer.status_code in _FORBIDDEN and _body(answer).get("code") == _CLOCK:
+            raise ClockDiffersError(_ahead_s(answer, now=time.time()))
         if answer.status_code in _FORBIDDEN:
             raise TrustError("the fleet refused this device", **_told(answer)._asdict())
         if answer.status_code in {_CONFLICT, _UNPROCESSABLE}:
@@ -241,13 +267,24 @@ class _Told(NamedTuple):
     remedy: str
 
 
-def _told(answer: httpx.Response) -> _Told:
+def _body(answer: httpx.Response) -> Mapping[str, Any]:
     try:
         body: Any = answer.json()
     except ValueError:
-        body = {}
-    if not isinstance(body, Mapping):
-        body = {}
+        return {}
+    return body if isinstance(body, Mapping) else {}
+
+
+def _ahead_s(answer: httpx.Response, *, now: float) -> float | None:
+    """How far this clock is ahead of the one that wrote the answer's Date header."""
+    try:
+        return now - parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
+    except ValueError:
+        return None
+
+
+def _told(answer: httpx.Response) -> _Told:
+    body = _body(answer)
     what, found = str(body.get("what") or ""), str(body.get("found") or "")
     told = "; ".join(part for part in (what, found) if part)
     return _Told(

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from fleet.api.deps import UnauthorizedError
 from fleet.errors import ConflictError, NotFoundError
+from fleet.identity.signatures import CLOCK, ClockDiffersError
 from mien.errors import (
     BundleError,
     ConfigError,
@@ -27,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 STATUS: tuple[tuple[type[MienError], HTTPStatus], ...] = (
     (UnauthorizedError, HTTPStatus.UNAUTHORIZED),
+    (ClockDiffersError, HTTPStatus.UNAUTHORIZED),
     (NotFoundError, HTTPStatus.NOT_FOUND),
     (ConflictError, HTTPStatus.CONFLICT),
     (TrustError, HTTPStatus.FORBIDDEN),
@@ -62,6 +64,8 @@ def _mien(request: Request, error: Exception) -> JSONResponse:
     body: dict[str, object] = {**error.as_dict()}
     if isinstance(error, ConfigError):
         body["faults"] = list(error.faults)
+    if isinstance(error, ClockDiffersError):
+        body["code"] = CLOCK
     return JSONResponse(body, status_code=status)
 
 

@@ -20,12 +20,18 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from mien.errors import TrustError
 
 MAX_AGE_S = 300
+CLOCK = "clock"
+"""The code of an answer to a good signature whose time is not now: the device waits until its clock is right."""
 _SCALAR_BYTES = 32
 _INPUT = re.compile(
     r'mien=(?P<parameters>\("@method" "@path"\);created=(?P<created>\d{1,12});'
     r'keyid="(?P<key_id>[a-z0-9-]{1,63})";alg="ecdsa-p256-sha256")'
 )
 _SIGNATURE = re.compile(r"mien=:(?P<value>[A-Za-z0-9+/=]{1,200}):")
+
+
+class ClockDiffersError(TrustError):
+    """The signature is the device's own, and of another time: recorded, or the device's clock is wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +65,9 @@ def check_signature(request: SignedRequest, certificate_pem: str, *, now: float)
     """Check a read signature against the certificate that the device was given.
 
     Raises:
-        TrustError: too old, from the future, or not made with that key.
+        TrustError: not made with that key.
+        ClockDiffersError: made with it, and too old or from the future.
     """
-    if abs(now - request.created) > MAX_AGE_S:
-        raise _refused(f"a signature {now - request.created:.0f} s old", remedy="set the device's clock (NTP)")
     key = x509.load_pem_x509_certificate(certificate_pem.encode()).public_key()
     raw = request.signature
     if not isinstance(key, ec.EllipticCurvePublicKey) or len(raw) != 2 * _SCALAR_BYTES:
@@ -72,12 +77,19 @@ def check_signature(request: SignedRequest, certificate_pem: str, *, now: float)
         key.verify(encode_dss_signature(r, s), request.base, ec.ECDSA(SHA256()))
     except InvalidSignature as error:
         raise _refused("a signature that does not fit") from error
+    if abs(now - request.created) > MAX_AGE_S:
+        raise ClockDiffersError(
+            "the request was signed at another time",
+            found=f"a signature {now - request.created:.0f} s old",
+            wanted=f"one at most {MAX_AGE_S} s old, and not from the future",
+            remedy="set the device's clock (NTP)",
+        )
 
 
-def _refused(found: str, *, remedy: str = "enrol the device again: mien edge enroll TOKEN@URL") -> TrustError:
+def _refused(found: str) -> TrustError:
     return TrustError(
         "the request is not signed by an accepted device",
         found=found,
-        wanted=f"an RFC 9421 signature by the device's key, at most {MAX_AGE_S} s old",
-        remedy=remedy,
+        wanted="an RFC 9421 signature by the device's key",
+        remedy="enrol the device again: mien edge enroll TOKEN@URL",
     )

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 _SECRET = "s3cr3t-of-one-token"
+_MAX_AGE_S = 300
 _INPUT = re.compile(r'mien=(\("@method" "@path"\);created=(\d+);keyid="([^"]+)";alg="ecdsa-p256-sha256")')
 
 
@@ -119,6 +120,8 @@ class FakeFleet:
             public.verify(der, base, ec.ECDSA(SHA256()))
         except InvalidSignature:
             return 403, {"error": "TrustError", "what": "the signature does not fit"}
+        if abs(time.time() - int(match[2])) > _MAX_AGE_S:
+            return 401, {"error": "ClockDiffersError", "what": "signed at another time", "code": "clock"}
         return 200, {"device_id": device_id, "state": "accepted", "group": "lab", "mqtt": self.mqtt, "now": time.time()}
 
     def _certificate(self, name: str, public: Any) -> x509.Certificate:

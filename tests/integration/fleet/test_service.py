@@ -6,6 +6,7 @@ import base64
 import subprocess
 import sys
 import time
+from email.utils import parsedate_to_datetime
 
 import httpx
 import pytest
@@ -36,6 +37,17 @@ def test_a_device_enrols_is_known_and_is_revoked(service):
     assert refused.status_code == 403
     assert refused.json()["error"] == "TrustError"
     assert "revoked" in refused.json()["what"]
+
+
+def test_a_device_with_a_wrong_clock_is_told_so_and_not_refused(service):
+    """Its own answer, with a code for machines and the service's time; the same key is accepted at the right time."""
+    with httpx.Client(base_url=service.url) as http:
+        device = enrol(http, service.token(), "cam-1")
+        headers = signed_headers(device.key, "cam-1", "GET", SESSION, int(time.time()) - 86_400)
+        answer = http.get(SESSION, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (401, "clock")
+        assert abs(parsedate_to_datetime(answer.headers["Date"]).timestamp() - time.time()) < 60
+        assert session(http, device).status_code == 200
 
 
 def refusal(http, token, wanted):

@@ -24,7 +24,7 @@ from edge.identity.store import IdentityStore
 from edge.identity.token import check_authority, parse_token
 from edge.transport.fleet_http import BrokerBlock, EnrolmentAnswer, TufBlock, checked_url
 from edge.transport.signing import signature_base, signed_headers
-from mien.errors import ConfigError, TrustError
+from mien.errors import ConfigError, TrustError, UnavailableError
 
 
 def _token(**more: object) -> str:
@@ -174,3 +174,14 @@ def test_plain_http_stays_on_this_machine(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
         checked_url(url)
     assert "https://" in caught.value.wanted
+
+
+@pytest.mark.parametrize("name", ["identity.json", "key.pem", "cert.pem", "root.json"])
+def test_a_disk_that_fails_is_no_refusal(memory_path: Path, name: str) -> None:
+    """A file that is there and cannot be read says nothing about the identity: trying again later may work."""
+    store = IdentityStore(memory_path)
+    _saved(store)
+    (store.folder / name).unlink()
+    (store.folder / name).mkdir()
+    with pytest.raises(UnavailableError, match="cannot be read now"):
+        store.load()

@@ -3,6 +3,7 @@
 import base64
 import datetime as dt
 import json
+from http import HTTPStatus
 
 import pytest
 from cryptography import x509
@@ -11,10 +12,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleet.api.errors import status_of
 from fleet.identity.ca import open_authority, read_request
 from fleet.identity.enrol import Asked, enrol
 from fleet.identity.server import server_files
-from fleet.identity.signatures import MAX_AGE_S, check_signature, read_signature
+from fleet.identity.signatures import MAX_AGE_S, ClockDiffersError, check_signature, read_signature
 from fleet.identity.tokens import check_token, make_token, read_token
 from mien.errors import ConfigError, MienError, TrustError
 from tests.fakes.fake_device import request_for, signed_headers
@@ -164,9 +166,19 @@ def test_a_signature_is_for_one_request(key, certificate, method, path):
 def test_an_old_or_future_signature_is_refused(key, certificate, age):
     """It may have been recorded, or a clock is wrong: the remedy says so."""
     signed = read(signed_headers(key, "cam-1", "GET", PATH, int(NOW)))
-    with pytest.raises(TrustError) as caught:
+    with pytest.raises(ClockDiffersError) as caught:
         check_signature(signed, certificate, now=NOW + age)
     assert "clock" in caught.value.remedy
+    assert status_of(caught.value) == HTTPStatus.UNAUTHORIZED
+
+
+def test_an_old_signature_by_another_key_is_no_matter_of_clocks(certificate):
+    """Whoever does not hold the key is refused for good, whatever the time."""
+    stranger = ec.generate_private_key(ec.SECP256R1())
+    signed = read(signed_headers(stranger, "cam-1", "GET", PATH, int(NOW)))
+    with pytest.raises(TrustError) as caught:
+        check_signature(signed, certificate, now=NOW + MAX_AGE_S + 1)
+    assert not isinstance(caught.value, ClockDiffersError)
 
 
 def test_another_key_is_refused(certificate):
