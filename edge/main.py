@@ -314,6 +314,7 @@ class EdgeDevice:
             boot_id=self._boot_id,
             session_check_s=settings.fleet.session_check_s,
             stop=self._stop,
+            tell=outbox.event,
         )
         undo.callback(agent.close)
         return agent
