@@ -52,7 +52,9 @@ def test_an_engine_without_a_record_is_built_again(world: World) -> None:
     sidecar_of(active.engine_path).unlink()
     world.updater().recover()
     assert (world.device.running, world.device.builds) == ("1.0.0", 2)
-    assert sidecar_of(active.engine_path).is_file()
+    rebuilt = world.slots.active()
+    assert rebuilt is not None
+    assert sidecar_of(rebuilt.engine_path).is_file()
 
 
 def test_a_packed_engine_brings_its_record(world: World) -> None:
