@@ -241,7 +241,7 @@ class EdgeDevice:
         )
 
     def _limits_shown(self) -> LimitsStatus:
-        return LimitsStatus(step=self._limits.level, detail=str(self._limits.step))
+        return LimitsStatus(step=self._limits.level, detail=self._limits.standing)
 
     def set_rate(self, factor: float) -> None:
         """Take this share of the cameras' frames; see :class:`edge.limits.interface.Actuator`."""

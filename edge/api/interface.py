@@ -44,6 +44,9 @@ class ModelPort(Protocol):
     def card(self) -> ModelCard | None:
         """The model, or ``None`` while there is none."""
 
+    def trouble(self) -> str:
+        """Why the model does not answer although it is there; empty when it does."""
+
     def infer(self, frames: npt.NDArray[np.uint8]) -> RawOutput:
         """Run letterboxed frames ``uint8[N, H, W, 3]``, blue-green-red; N is at most the card's ``max_batch``.
 
@@ -59,6 +62,10 @@ class NoModel:
     def card(self) -> ModelCard | None:
         """Nothing runs."""
         return None
+
+    def trouble(self) -> str:
+        """No model has none."""
+        return ""
 
     def infer(self, frames: npt.NDArray[np.uint8]) -> RawOutput:
         """Refuse.

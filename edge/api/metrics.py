@@ -89,7 +89,7 @@ def _frames(now: Snapshot) -> Iterable[_Family]:
     yield _Family("mien_frames_total", "counter", "Frames that went through the model.").add(frames)
     dropped = _Family("mien_frames_dropped_total", "counter", "Frames let go for newer ones, of closed windows.")
     yield dropped.add(now.totals.dropped)
-    errors = _Family("mien_model_errors_total", "counter", "Frames on which the engine failed.")
+    errors = _Family("mien_model_errors_total", "counter", "Calls on which the engine failed.")
     yield errors.add(pulse.model_errors if pulse else None)
     rate = _Family("mien_frame_rate_hertz", "gauge", "Frames a second in the last window.")
     yield rate.add(window.fps if window else None)
@@ -174,7 +174,7 @@ def _spool(now: Snapshot) -> Iterable[_Family]:
 
 def _cameras(now: Snapshot) -> Iterable[_Family]:
     live = _Family("mien_camera_live", "gauge", "1 while the camera gives frames.")
-    frames = _Family("mien_camera_frames_total", "counter", "Frames read.")
+    frames = _Family("mien_camera_frames_total", "counter", "Frames that went through the model.")
     dropped = _Family("mien_camera_frames_dropped_total", "counter", "Frames let go for newer ones.")
     again = _Family("mien_camera_reconnects_total", "counter", "Times the camera was lost and came back.")
     bad = _Family("mien_camera_bad_frames_total", "counter", "Frames that could not be decoded.")

@@ -15,6 +15,10 @@ from edge.pipeline.model import LoadedModel, Source
 from edge.pipeline.pipeline import Pipeline
 from edge.power.sampler import PowerSampler
 
+_HANGS_AFTER_S = 5.0
+_FAILS_AFTER = 3
+"""Calls in a row: one that fails alone is a lost frame, no state."""
+
 
 class PipelinePort:
     """A :class:`edge.api.interface.ModelPort` on what a pipeline runs.
@@ -30,6 +34,15 @@ class PipelinePort:
         """The model that runs."""
         model = self._pipeline.model
         return card_of(model) if model is not None else None
+
+    def trouble(self) -> str:
+        """Whether its engine hangs in a call, or failed at the last few."""
+        busy_s, errors = self._pipeline.engine_busy_s, self._pipeline.model_errors_in_a_row
+        if busy_s >= _HANGS_AFTER_S:
+            return f"the engine has not answered for {busy_s:.0f} s"
+        if errors >= _FAILS_AFTER:
+            return f"the engine failed {errors} times in a row: {self._pipeline.last_model_error}"
+        return ""
 
     def infer(self, frames: npt.NDArray[np.uint8]) -> RawOutput:
         """Run frames between two of the camera's; a graph of a fixed batch is filled up with blank ones.

@@ -1,4 +1,4 @@
-"""Decides whether the device does its work: a model is loaded and frames flow. Pure."""
+"""Decides whether the device does its work: a model is loaded and answers, and frames flow. Pure."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ def reasons_against(now: Snapshot, card: ModelCard | None) -> tuple[str, ...]:
     One camera of several may be away: the others do their work.
     """
     found = [] if card is not None else ["no model is loaded"]
+    if now.trouble:
+        found.append(now.trouble)
     away = [camera for camera in now.cameras if camera.state != "live"]
     if away and len(away) == len(now.cameras):
         found += [_away(camera.name, camera.state, camera.detail) for camera in away]

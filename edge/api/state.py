@@ -54,6 +54,8 @@ class Snapshot:
     broker: BrokerStatus | None
     limits: LimitsStatus | None
     update: UpdateStatus | None
+    trouble: str = ""
+    """Why the model does not answer."""
 
 
 class DeviceState:
@@ -155,4 +157,5 @@ class DeviceState:
             broker=self.broker(),
             limits=self.limits(),
             update=self.update(),
+            trouble=self.model.trouble(),
         )

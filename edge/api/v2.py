@@ -85,14 +85,17 @@ class InferenceRoutes:
         return JSONResponse({"live": True})
 
     async def _ready(self, _request: Request) -> Response:
-        ready = self._model().card() is not None
+        card, trouble = self._model().card(), self._model().trouble()
+        ready = card is not None and not trouble
         return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
 
     async def _metadata(self, request: Request) -> Response:
         return JSONResponse(model_metadata(self._card(request)))
 
     async def _model_ready(self, request: Request) -> Response:
-        card = self._card(request)
+        card, trouble = self._card(request), self._model().trouble()
+        if trouble:
+            raise Refused(503, trouble)
         return JSONResponse({"name": card.name, "ready": True})
 
     async def _infer(self, request: Request) -> Response:

@@ -37,6 +37,7 @@ class LimitsKeeper:
         self._health = health
         self._tell = tell
         self._state = LimitsState()
+        self._reasons: tuple[Reason, ...] = ()
 
     @property
     def step(self) -> Step:
@@ -47,6 +48,12 @@ class LimitsKeeper:
     def level(self) -> int:
         """How many steps the device stands below everything."""
         return self._state.level
+
+    @property
+    def standing(self) -> str:
+        """How much the device does now, and below everything also why it last stepped down."""
+        why = " and ".join(WORDS[reason] for reason in self._reasons) if self.level else ""
+        return f"{self.step} ({why})" if why else str(self.step)
 
     def look(self, now_s: float) -> Action | None:
         """Look once, about every second; takes as long as opening a variant when that is the step to take.
@@ -70,6 +77,8 @@ class LimitsKeeper:
         self._state = state
         if action is None:
             return None
+        if action.kind != "limits_stepped_up":
+            self._reasons = action.reasons
         if action.before.rate != action.after.rate:
             self._actuator.set_rate(action.after.rate)
         self._tell(action.kind, _SEVERITY[action.kind], message_of(action), details_of(action, health))

@@ -36,10 +36,14 @@ class HandModel:
     def __init__(self, card: ModelCard | None = CARD) -> None:
         self.held = card
         self.fails: Exception | None = None
+        self.ails = ""
         self.asked: list[np.ndarray] = []
 
     def card(self) -> ModelCard | None:
         return self.held
+
+    def trouble(self) -> str:
+        return self.ails
 
     def infer(self, frames: np.ndarray) -> RawOutput:
         if self.fails is not None:

@@ -26,7 +26,7 @@ from edge.pipeline.model import LoadedModel, Source
 from edge.pipeline.pipeline import Pipeline
 from tests.fakes.fake_camera import FakeCamera
 from tests.fakes.fake_device import wait_until
-from tests.fakes.served_api import HandModel, device, served
+from tests.fakes.served_api import HandModel, device, served, window
 from tests.fakes.tiny_bundle import GRID, LABELS, SIZE, bright_square, make_bundle
 
 FRAME = np.zeros((1, 8, 6, 3), np.uint8)
@@ -217,6 +217,21 @@ def test_an_engine_s_fault_is_no_fault_of_the_caller(url: str, model: HandModel)
     assert httpx.get(f"{url}/v2/health/ready").status_code == 503
     assert httpx.get(f"{url}/v2/models/faces/ready").status_code == 503
     assert httpx.get(f"{url}/v2/health/live").status_code == 200
+
+
+def test_a_model_that_does_not_answer_is_not_ready(model: HandModel) -> None:
+    """While the camera's calls fail or hang: for probes of the protocol and for the device's own, with the reason."""
+    state = device(model)
+    state.add_window(window())
+    with served(state) as api:
+        paths = ("/v2/health/ready", "/v2/models/faces/ready", "/readyz")
+        assert [httpx.get(api.url + path).status_code for path in paths] == [200] * 3
+        model.ails = "the engine has not answered for 7 s"
+        answers = [httpx.get(api.url + path) for path in paths]
+        assert [answer.status_code for answer in answers] == [503] * 3
+        assert "not answered for 7 s" in answers[1].json()["error"]
+        assert answers[2].json()["reasons"] == ["the engine has not answered for 7 s"]
+        assert httpx.get(f"{api.url}/v2/health/live").status_code == 200
 
 
 def test_more_callers_than_the_camera_can_spare_are_told_to_come_again() -> None:

@@ -89,6 +89,13 @@ def test_figures_are_in_base_units(state: DeviceState) -> None:
     assert _value(families, "mien_memory_used_bytes") == 1 << 30
 
 
+def test_a_count_says_what_it_counts(state: DeviceState) -> None:
+    """Frames of a camera are those that were finished, errors of the engine are calls."""
+    families = _families(state)
+    assert families["mien_camera_frames"].documentation == families["mien_frames"].documentation
+    assert families["mien_model_errors"].documentation.startswith("Calls")
+
+
 def test_states_are_told(state: DeviceState) -> None:
     """Cameras with any name, broker, limits, tracker and update."""
     families = _families(state, ready=False)
@@ -138,6 +145,7 @@ def test_a_device_is_ready_when_frames_flow(state: DeviceState) -> None:
         ({"window": None}, CARD, "no telemetry window"),
         ({"window": window(frames=0)}, CARD, "no frame went through"),
         ({"window_age_s": 31.0}, CARD, "31 s ago"),
+        ({"trouble": "the engine failed 3 times in a row"}, CARD, "3 times in a row"),
         ({"cameras": (CameraStatus(name="door", state="away", detail="timed out"),)}, CARD, "door is away: timed out"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -112,3 +113,26 @@ def test_the_pulse_counts_frames_and_faces(pipeline: Pipeline, cameras: tuple[So
     pulse = pulse_of(pipeline, power, cameras)
     assert (pulse.frames, pulse.tracks, pulse.faces, pulse.power_w) == (2, 2, 2, None)
     assert pulse_of(pipeline, power, [replace(cameras[0], tracker=None), cameras[1]]).faces is None
+
+
+def test_an_engine_that_fails_or_hangs_is_told(pipeline: Pipeline, cameras: tuple[Source, ...]) -> None:
+    """A single lost frame is none; three in a row are, until one gets through; and so is a call without an end."""
+    port, engine = PipelinePort(pipeline), FakeEngine()
+    door = cameras[0].camera
+    assert isinstance(door, FakeCamera)
+    pipeline.replace_model(fake_model(engine))
+    engine.fails = True
+    for errors in (1, 2, 3):
+        assert port.trouble() == ""
+        door.give()
+        wait_until(lambda wanted=errors: pipeline.model_errors == wanted, what="an error")  # type: ignore[misc]
+    assert "failed 3 times in a row" in port.trouble()
+    engine.fails = False
+    door.give()
+    wait_until(lambda: port.trouble() == "", what="an answer")
+    gate = threading.Event()
+    engine.gate = gate
+    door.give()
+    wait_until(lambda: "not answered for 5 s" in port.trouble(), what="the end of patience")
+    gate.set()
+    wait_until(lambda: port.trouble() == "", what="the answer")

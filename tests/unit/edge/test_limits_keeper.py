@@ -157,3 +157,19 @@ def test_a_site_may_switch_it_off() -> None:
     device = _Device()
     device.live(device.keeper(LimitsSettings(enabled=False, down_after_s=0)), 30)
     assert (device.rate, device.events) == (1.0, [])
+
+
+def test_a_device_that_does_less_says_why() -> None:
+    """What made it step down, for as long as it stands below everything; nothing at full."""
+    device = _Device()
+    keeper = device.keeper()
+    assert keeper.standing == "own variant at 100% of the frames"
+    device.live(keeper, 4)
+    assert keeper.standing == "own variant at 50% of the frames (too hot)"
+    device.live(keeper, 16)
+    device.hottest_c = 50.0
+    device.live(keeper, 7)
+    assert device.kinds[-1] == "limits_stepped_up"
+    assert keeper.standing.endswith("(too hot)")
+    device.live(keeper, 60)
+    assert keeper.standing == "own variant at 100% of the frames"
