@@ -131,7 +131,7 @@ def status(
     state: Path = typer.Option(_STATE, help="State folder of the device."),
     as_json: bool = _JSON,
 ) -> None:
-    """Show who this device is, what it runs, and what waits to be sent; reads the disk only."""
+    """Show who this device is, what it runs, and what waits to be sent or was given up; reads the disk only."""
     from edge.report import status_of, status_table
     from mien.console import out, print_json
 
@@ -161,7 +161,7 @@ def facts(as_json: bool = _JSON) -> None:
 def doctor(
     config: Path | None = typer.Option(None, help="Settings file to check."),
     state: Path | None = typer.Option(None, help="State folder; wins over the settings file."),
-    camera: str | None = typer.Option(None, help="Camera to try; wins over the settings file."),
+    camera: str | None = typer.Option(None, help="Camera to try, even beside a running agent; wins over the file."),
     as_json: bool = _JSON,
 ) -> None:
     """Check what a device needs, and say which command mends what is wrong. Ends with 9 if anything is wrong."""
@@ -173,7 +173,7 @@ def doctor(
 
     settings = read_edge_settings(config, {"state": str(state) if state else None, "camera.source": camera})
     with progress_bar() as progress:
-        findings = examine(settings, progress=progress)
+        findings = examine(settings, insists=camera is not None, progress=progress)
     if as_json:
         print_json(document(findings))
     else:

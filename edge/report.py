@@ -16,6 +16,8 @@ from mien import topics
 from mien.console import table_of
 from mien.errors import ConfigError
 
+_LOST = "SELECT substr(name, 6), value FROM counters WHERE name LIKE 'lost.%' AND value > 0 ORDER BY name"
+
 
 def run_tables(summary: dict[str, Any]) -> list[Table]:
     """The tables of a bundle run: what ran, latency by stage, detections by label."""
@@ -75,7 +77,7 @@ def status_of(state: Path) -> dict[str, Any]:
 def status_table(found: dict[str, Any]) -> Table:
     """The status as a table."""
     window, update, active, fallback = found["window"], found["update"], found["active"], found["fallback"]
-    power = (window or {}).get("power", {})
+    power, cameras = (window or {}).get("power", {}), (window or {}).get("cameras", {})
     rows = [
         ("device", found["device_id"] or "not enrolled"),
         ("fleet", found["fleet"]),
@@ -85,7 +87,9 @@ def status_table(found: dict[str, Any]) -> Table:
         ("known bad", ", ".join(found["known_bad"]) or None),
         ("last window", f"{window['fps']:.1f} fps, {window['detections']} detections" if window else None),
         ("power", f"{power['total_w']:.2f} W ({power['source']})" if "total_w" in power else power.get("source")),
+        ("its cameras", ", ".join(f"{name}: {frames} frames" for name, frames in cameras.items()) or None),
         ("waiting to be sent", found["spooled"]),
+        ("given up", _lost_text(found["lost"])),
     ]
     return table_of("device", ("what", "value"), rows)
 
@@ -111,13 +115,21 @@ def _installed(installed: Installed | None) -> dict[str, Any] | None:
     }
 
 
+def _lost_text(lost: dict[str, int] | None) -> str | None:
+    """Messages that the spool gave up since it was begun, by kind; ``None`` when that cannot be read."""
+    if lost is None:
+        return None
+    return ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in lost.items()) or "nothing"
+
+
 def _spool(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        return {"spooled": 0, "window": None}
+        return {"spooled": 0, "lost": {}, "window": None}
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
             count = connection.execute("SELECT COUNT(*) FROM outbox").fetchone()[0]
+            lost = dict(connection.execute(_LOST).fetchall())
             row = connection.execute("SELECT payload FROM latest WHERE channel = ?", (topics.WINDOW,)).fetchone()
     except sqlite3.Error:
-        return {"spooled": None, "window": None}
-    return {"spooled": count, "window": json.loads(row[0]) if row else None}
+        return {"spooled": None, "lost": None, "window": None}
+    return {"spooled": count, "lost": lost, "window": json.loads(row[0]) if row else None}

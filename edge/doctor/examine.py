@@ -39,9 +39,15 @@ class Check:
     limit_s: float = _LIMIT_S
 
 
-def examine(settings: EdgeSettings, *, progress: Progress = SILENT) -> list[Finding]:
-    """Look at everything that a device needs; a fault in one, or one that hangs, does not hide the others."""
-    checks = checks_of(settings, read_facts())
+def examine(settings: EdgeSettings, *, insists: bool = False, progress: Progress = SILENT) -> list[Finding]:
+    """Look at everything that a device needs; a fault in one, or one that hangs, does not hide the others.
+
+    Args:
+        settings: of the device.
+        insists: try cameras that a running agent has.
+        progress: told of each look.
+    """
+    checks = checks_of(settings, read_facts(), insists=insists)
     return run_checks(checks, progress=progress)
 
 
@@ -75,7 +81,7 @@ def run_checks(checks: list[Check], *, progress: Progress = SILENT) -> list[Find
     return [found[number] for number in range(len(checks))]
 
 
-def checks_of(settings: EdgeSettings, facts: DeviceFacts) -> list[Check]:
+def checks_of(settings: EdgeSettings, facts: DeviceFacts, *, insists: bool = False) -> list[Check]:
     """What is looked at on this machine with these settings."""
     table, jetson = stack.jetpacks(), fit.is_jetson(facts)
     return [
@@ -84,7 +90,7 @@ def checks_of(settings: EdgeSettings, facts: DeviceFacts) -> list[Check]:
         Check(what="cuda", look=lambda: fit.cuda(facts, table)),
         Check(what="runtime", look=lambda: fit.runtime(facts, table, stack.tensorrt()), limit_s=_SLOW_S),
         Check(what="cuda binding", look=lambda: fit.cuda_binding(facts, stack.cuda_binding()), limit_s=_SLOW_S),
-        *_camera_checks(settings, jetson=jetson),
+        *_camera_checks(settings, jetson=jetson, insists=insists),
         *_board_checks(settings, facts, jetson=jetson),
         Check(what="disk", look=lambda: place.disk(machine.disk(settings.state))),
         Check(what="clock", look=lambda: place.clock(machine.clock())),
@@ -94,13 +100,13 @@ def checks_of(settings: EdgeSettings, facts: DeviceFacts) -> list[Check]:
     ]
 
 
-def _camera_checks(settings: EdgeSettings, *, jetson: bool) -> list[Check]:
+def _camera_checks(settings: EdgeSettings, *, jetson: bool, insists: bool) -> list[Check]:
     def elements(number: int) -> Finding:
         camera = settings.all_cameras[number]
         return reach.gstreamer(stack.gstreamer(), camera.source, camera.options(), jetson=jetson)
 
     def picture(number: int, what: str) -> Finding:
-        return reach.camera(what, agent.camera(settings.all_cameras[number], settings.state))
+        return reach.camera(what, agent.camera(settings.all_cameras[number], settings.state, insists=insists))
 
     checks = []
     for number, camera in enumerate(settings.all_cameras):

@@ -78,14 +78,18 @@ def spool(path: Path) -> SpoolSeen:
     return SpoolSeen(exists=True, bytes=size, waiting=waiting, check=check, damaged=damaged)
 
 
-def camera(settings: CameraSettings, state: Path) -> CameraSeen:
-    """One frame of a camera, unless a running agent has it.
+def camera(settings: CameraSettings, state: Path, *, insists: bool = False) -> CameraSeen:
+    """One frame of a camera, unless a running agent has it: many cameras take one session at a time.
+
+    Args:
+        settings: the camera.
+        state: folder of the agent.
+        insists: whether somebody named this camera, and wants it tried all the same.
 
     Raises:
         MienError: it does not open or gives no frame.
     """
-    kept = settings.source.startswith(("/dev/", "csi://"))
-    if kept and is_locked(state / "lock", _LOCKS):
+    if not insists and is_locked(state / "lock", _LOCKS):
         return CameraSeen(name=settings.source, held_by_agent=True)
     opened = open_camera(settings.source, settings.options().impatient())
     try:

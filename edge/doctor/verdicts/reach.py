@@ -64,7 +64,7 @@ def _network_elements(seen: GStreamerSeen, options: CameraOptions, *, jetson: bo
 def camera(what: str, seen: CameraSeen) -> Finding:
     """Whether a camera gives a picture."""
     if seen.held_by_agent:
-        return skipped(what, f"{seen.name}: the running agent has it; see 'mien edge status'")
+        return skipped(what, f"{seen.name}: the running agent has it; its last window's frames: 'mien edge status'")
     if not seen.width:
         return wrong(what, f"{seen.name} gives no frame", wanted="a frame", remedy="check the source")
     return ok(what, f"{seen.name}, {seen.width}×{seen.height}; {seen.description}")

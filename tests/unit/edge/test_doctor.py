@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from edge.config import CameraSettings
 from edge.doctor.examine import Check, run_checks
 from edge.doctor.finding import Finding, ok, skipped, warning, wrong
 from edge.doctor.probes import agent, ask, machine, stack
@@ -119,6 +120,23 @@ def test_a_lock_of_another_process_is_seen_without_taking_it(tmp_path: Path) -> 
         assert not agent.is_locked(path, Path("/proc/locks"))
         fcntl.flock(stream, fcntl.LOCK_EX)
         assert agent.is_locked(path, Path("/proc/locks"))
+
+
+@pytest.mark.parametrize("source", ["synthetic://64x48@30", "rtsp://127.0.0.1:9/none", "/dev/video9"])
+def test_any_camera_of_a_running_agent_is_left_alone(tmp_path: Path, source: str) -> None:
+    """A network camera too: many take one session at a time."""
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert agent.camera(CameraSettings(source=source), tmp_path).held_by_agent
+
+
+def test_a_camera_that_somebody_names_is_tried_all_the_same(tmp_path: Path) -> None:
+    """And without an agent every camera is."""
+    wanted = CameraSettings(source="synthetic://64x48@30")
+    assert agent.camera(wanted, tmp_path).width == 64
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert agent.camera(wanted, tmp_path, insists=True).width == 64
 
 
 def test_over_current_is_read_from_the_kernels_files(tmp_path: Path) -> None:

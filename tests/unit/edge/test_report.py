@@ -1,0 +1,45 @@
+"""What the disk of a device knows, as a person reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from edge.report import status_of, status_table
+from edge.telemetry.spool import Spool, SpoolLimits
+from mien import topics
+from mien.messages import Event, encode
+from tests.fakes.served_api import window
+
+
+def _read(state: Path) -> str:
+    console = Console(width=100, record=True)
+    console.print(status_table(status_of(state)))
+    return console.export_text()
+
+
+def test_frames_of_each_camera_and_what_was_given_up_are_told(tmp_path: Path) -> None:
+    """The last window's cameras, and by kind what found no room in the spool."""
+    spool = Spool(tmp_path / "spool.sqlite", limits=SpoolLimits(most_bytes=64 * 1024))
+    for number in range(200):
+        event = Event(event_id=f"e{number}", at=1, kind="k", severity="info", message="m" * 500)
+        spool.put(topics.EVENT, encode(event))
+    spool.put_window(window(cameras={"door": 90, "yard": 5}))
+    lost = spool.lost["event"]
+    spool.close()
+    assert lost > 0
+    found = status_of(tmp_path)
+    assert found["lost"] == {"event": lost}
+    text = _read(tmp_path)
+    assert f"{lost} events" in text
+    assert "door: 90 frames, yard: 5 frames" in text
+
+
+def test_a_device_that_lost_nothing_says_so(tmp_path: Path) -> None:
+    """Before its first message and afterwards; one whose spool cannot be read says nothing of it."""
+    assert "nothing" in _read(tmp_path)
+    Spool(tmp_path / "spool.sqlite").close()
+    assert status_of(tmp_path)["lost"] == {}
+    (tmp_path / "spool.sqlite").write_bytes(b"no database" * 100)
+    assert status_of(tmp_path)["lost"] is None
