@@ -35,7 +35,7 @@ from optimize.calibration.thresholds import METHODS
 from optimize.diagnose import Evidence, distance, likely_causes
 from optimize.evaluate.fidelity import Witness
 from optimize.evaluate.judge import Judge, Judgement
-from optimize.evaluate.run import validation_images
+from optimize.evaluate.run import check_labelled, validation_images
 from optimize.gate import GateLimits, Measured, measured_line
 from optimize.graph.export import GraphSpec, export_fp32, graph_spec
 from optimize.graph.structure import quantised_decode_nodes
@@ -171,7 +171,7 @@ def optimize(order: Order, progress: Progress = SILENT) -> Result:
 def _read(order: Order, release: ReleaseRef, progress: Progress) -> _Source:
     quantizer = quantizer_called(order.quantizer)
     dataset = read_dataset(order.data)
-    dataset.split("val")
+    check_labelled(dataset)
     if "int8" in order.precisions:
         check_count(dataset, order.calibration_images)
     progress.start("read weights")

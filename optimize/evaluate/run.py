@@ -17,7 +17,8 @@ from edge.vision.decode import decode
 from edge.vision.detections import Detections
 from edge.vision.letterbox import Letterbox
 from mien.console import SILENT, Progress
-from mien.dataset import Dataset
+from mien.dataset import Dataset, read_labels
+from mien.errors import DataError
 from mien.release import OutputSpec
 from optimize.graph.export import GraphSpec
 from optimize.images import Framed, Judged, judged
@@ -25,7 +26,33 @@ from optimize.images import Framed, Judged, judged
 EVALUATION_THRESHOLD = 0.001
 """Everything above this score is judged; precision curves need the weak detections too."""
 _ROUNDS = 40
+_MOST_NAMED = 3
 _WARM_UP = 5
+
+
+def check_labelled(dataset: Dataset) -> None:
+    """Make sure, before any work, that there is something to find in the validation split.
+
+    Raises:
+        DataError: the split is missing or empty, or no image of it has a labelled object.
+    """
+    samples = dataset.split("val")
+    if any(any(read_labels(sample.label, len(dataset.names))) for sample in samples):
+        return
+    missing = sorted({_shown(sample.label.parent, dataset) for sample in samples if not sample.label.parent.is_dir()})
+    raise DataError(
+        f"there is nothing to judge a model by in {dataset.yaml}",
+        found=f"{len(samples)} validation images, 0 labelled objects"
+        + (f" (no folder {', '.join(missing[:_MOST_NAMED])})" if missing else ""),
+        wanted="a label file for each validation image that shows an object",
+        remedy="put the label files there, or mend the line 'val' of the data set; see: mien train data check",
+    )
+
+
+def _shown(folder: Path, dataset: Dataset) -> str:
+    root = dataset.yaml.parent.resolve()
+    place = folder.resolve()
+    return str(place.relative_to(root) if place.is_relative_to(root) else folder)
 
 
 def validation_images(dataset: Dataset, spec: GraphSpec, *, progress: Progress = SILENT) -> tuple[Judged, ...]:
