@@ -30,13 +30,13 @@ from edge.pipeline.model import LoadedModel, Result, Source
 from edge.pipeline.pipeline import Pipeline
 from edge.power.chooser import open_power
 from edge.power.sampler import PowerSampler
-from edge.preview_video import PreviewVideo
+from edge.preview_video import PreviewVideo, check_name
 from edge.telemetry.window import percentiles_of, power_of
 from mien.bundle import verify_bundle
 from mien.console import SILENT, Progress
 from mien.errors import MienError, UnavailableError, UnsupportedError
 from mien.facts import DeviceFacts
-from mien.files import sha256_of
+from mien.files import disk_error, sha256_of
 from mien.release import BuildEngine, LoadEngine, Manifest, Precision, Refusal, VariantPolicy, choose_variant
 
 _log = logging.getLogger(__name__)
@@ -104,6 +104,8 @@ def run_bundle(
         KeyboardInterrupt: ``stop`` was set while the engine was built.
     """
     cv2.setNumThreads(1)
+    if run.preview is not None:
+        check_name(run.preview)
     manifest = verify_bundle(run.bundle)
     facts = read_facts()
     choice = chosen(manifest, facts, VariantPolicy(precisions=run.precisions))
@@ -268,14 +270,19 @@ class DetectionLines:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._stream: IO[str] = path.open("w", encoding="utf-8")
         except OSError as error:
-            raise UnavailableError(f"could not write {path}", found=error.strerror or str(error)) from error
+            raise disk_error(path, error) from error
 
     def accept(self, result: Result) -> None:
-        """Write one frame's line."""
+        """Write one frame's line.
+
+        Raises:
+            UnavailableError: the disk does not take it.
+        """
         found, labels = result.detections, result.model.labels
         line = {
             "sequence": result.frame.sequence,
@@ -284,8 +291,18 @@ class DetectionLines:
                 for box, score, index in zip(found.boxes, found.scores, found.classes, strict=True)
             ],
         }
-        self._stream.write(json.dumps(line) + "\n")
+        try:
+            self._stream.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise disk_error(self._path, error) from error
 
     def close(self) -> None:
-        """Close the file."""
-        self._stream.close()
+        """Write what is left and close the file.
+
+        Raises:
+            UnavailableError: the disk does not take it.
+        """
+        try:
+            self._stream.close()
+        except OSError as error:
+            raise disk_error(self._path, error) from error

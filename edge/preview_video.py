@@ -16,9 +16,31 @@ import cv2
 import numpy as np
 
 from edge.api.covering import COVERED_S, RecentBoxes, cover
+from edge.camera.environment import quiet
 from edge.camera.interface import Image
 from edge.pipeline.model import Result
-from mien.errors import UnavailableError
+from mien.errors import ConfigError, UnavailableError
+from mien.files import disk_error
+
+_LOOK_EVERY = 15
+_LEAST_ROOM = 8 << 20
+"""More than so many frames take, and what the file's end takes."""
+
+
+def check_name(path: Path) -> None:
+    """Refuse a name that no video could have, before anything runs.
+
+    Raises:
+        ConfigError: it does not end in ``.mp4``, or is a folder.
+        UnavailableError: nothing can be written there.
+    """
+    if path.suffix.lower() != ".mp4":
+        raise ConfigError(f"{path} names no video", wanted="a file that ends in .mp4", remedy="name it so")
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder", wanted="a file that ends in .mp4", remedy="name a file in it")
+    descriptor, part = _part_of(path)
+    os.close(descriptor)
+    part.unlink()
 
 
 class PreviewVideo:
@@ -37,6 +59,7 @@ class PreviewVideo:
         self._recent = RecentBoxes()
         self._frames = 0
         self._part = path
+        self._is_whole = True
         self._writer: Any = None
         self._size = (0, 0)
 
@@ -55,18 +78,30 @@ class PreviewVideo:
             self._open()
         if (image.shape[1], image.shape[0]) != self._size:
             image = np.asarray(cv2.resize(image, self._size), np.uint8)
+        if self._frames % _LOOK_EVERY == 0:
+            self._check_room()
         self._writer.write(image)
         self._frames += 1
 
     def close(self) -> None:
-        """Finish the file and give it its name.
+        """Finish the file and give it its name; a broken one is removed, since the writer tells no failure by itself.
 
         Raises:
-            UnavailableError: it cannot have that name; says where the video is.
+            UnavailableError: it is not whole, or cannot have that name; says where the video is.
         """
         if self._writer is None:
             return
         self._writer.release()
+        frames = frames_of(self._part) if self._is_whole else 0
+        if frames != self._frames:
+            with suppress(OSError):
+                self._part.unlink()
+            raise UnavailableError(
+                f"could not write the video {self._path}",
+                found=f"{frames} of {self._frames} frames were kept; the file was removed",
+                wanted="a writable disk with room",
+                remedy="free some disk space, or name a file on another disk",
+            )
         try:
             self._part.replace(self._path)
         except OSError as error:
@@ -80,22 +115,54 @@ class PreviewVideo:
         self._recent.forget_before(at_s - COVERED_S)
         cover(image, self._recent.places())
 
-    def _open(self) -> None:
+    def _check_room(self) -> None:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, part = tempfile.mkstemp(
-                dir=self._path.parent, prefix=f".{self._path.stem}-", suffix=self._path.suffix
-            )
+            disk = os.statvfs(self._part.parent)
         except OSError as error:
-            raise UnavailableError(f"could not write {self._path}", found=error.strerror or str(error)) from error
+            raise disk_error(self._path, error) from error
+        free = disk.f_bavail * disk.f_frsize
+        if free < _LEAST_ROOM:
+            self._is_whole = False
+            raise UnavailableError(
+                f"no room for the video {self._path}",
+                found=f"{free >> 10} KiB free; the file was removed",
+                wanted=f"{_LEAST_ROOM >> 20} MiB",
+                remedy="free some disk space, or name a file on another disk",
+            )
+
+    def _open(self) -> None:
+        quiet()
+        descriptor, self._part = _part_of(self._path)
         os.close(descriptor)
-        self._part = Path(part)
-        writer = cv2.VideoWriter(part, cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size)
+        writer = cv2.VideoWriter(str(self._part), cv2.VideoWriter.fourcc(*"mp4v"), self._fps, self._size)
         if not writer.isOpened():
             with suppress(OSError):
                 self._part.unlink()
-            raise UnavailableError(f"could not write the video {self._path}", wanted="a writable .mp4 path")
+            raise UnavailableError(
+                f"could not write the video {self._path}",
+                wanted="a writable .mp4 path",
+                remedy="name a file on another disk",
+            )
         self._writer = writer
+
+
+def frames_of(path: Path) -> int:
+    """How many frames a video file states; 0 when it cannot be opened."""
+    video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    try:
+        return int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
+    finally:
+        video.release()
+
+
+def _part_of(path: Path) -> tuple[int, Path]:
+    """A new file beside the one that is to be, for its owner only: open, and its name."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    except OSError as error:
+        raise disk_error(path, error) from error
+    return descriptor, Path(part)
 
 
 def draw(image: Image, result: Result) -> None:

@@ -62,7 +62,7 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        raise _disk_error(path, error) from error
+        raise disk_error(path, error) from error
     finally:
         with suppress(OSError):  # it has its final name, or its folder is gone
             temporary.unlink()
@@ -117,7 +117,8 @@ def point_link(link: Path, target: str) -> None:
     sync_folder(link.parent)
 
 
-def _disk_error(path: Path, error: OSError) -> UnavailableError:
+def disk_error(path: Path, error: OSError) -> UnavailableError:
+    """What is said when a file cannot be written: why, and what to do."""
     remedies = {
         errno.ENOSPC: "free some disk space and run the command again",
         errno.EROFS: "choose a folder on a writable file system",

@@ -6,6 +6,7 @@ import re
 import stat
 from pathlib import Path
 
+from edge.camera.environment import quiet
 from edge.camera.interface import Camera
 from edge.camera.options import CameraOptions, check_fit
 from mien.errors import ConfigError
@@ -29,6 +30,7 @@ def open_camera(source: str, options: CameraOptions = _DEFAULTS) -> Camera:
         CameraError: it names one that does not answer.
         UnsupportedError: this machine cannot open that kind.
     """
+    quiet()
     if source.startswith(("rtsp://", "rtsps://")):
         from edge.camera.rtsp import open_rtsp
 

@@ -127,7 +127,7 @@ class Pipeline:
     def stop(self) -> None:
         """Stop all threads, close the cameras and the sinks. Frames on their way are finished first.
 
-        A second time does nothing.
+        A second time does nothing. A sink that cannot be closed ends no other; its error is kept.
         """
         if self._is_stopped:
             return
@@ -139,7 +139,7 @@ class Pipeline:
         for thread in self._threads:
             thread.join(timeout=max(end_s - time.monotonic(), 0.0))
         for sink in self._sinks:
-            sink.close()
+            self._close(sink)
 
     def set_rate(self, factor: float) -> None:
         """Take this share of the live cameras' frames, 0..1, within their own rates."""
@@ -212,15 +212,22 @@ class Pipeline:
             self._seats.notify_all()
         self._intake.finish_all()
 
+    def _close(self, sink: Sink) -> None:
+        try:
+            sink.close()
+        except MienError as error:
+            self.error = self.error or error
+
     def _supervise(self, name: str, body: Callable[[], None], last: Callable[[], None]) -> None:
-        """Supervisor of one thread: an error is kept and logged, and the end is passed on."""
+        """Supervisor of one thread: an error is kept for the owner, who tells it, and the end is passed on."""
         try:
             body()
         except EndOfStream:
             pass
         except Exception as error:  # noqa: BLE001 - a supervisor: no thread may end silently
             self.error = self.error or error
-            _log.error("the %s thread ended: %s", name, error, exc_info=not isinstance(error, MienError))
+            if not isinstance(error, MienError):
+                _log.error("the %s thread ended: %s", name, error, exc_info=True)
             self._stop_soon()
         finally:
             last()

@@ -16,7 +16,7 @@ from edge.faces.interface import EndedFace, Faces
 from edge.pipeline.batching import Batching
 from edge.pipeline.intake import Intake
 from edge.pipeline.meter import FrameMeter
-from edge.pipeline.model import Result, Source
+from edge.pipeline.model import Result, Sink, Source
 from edge.pipeline.pacing import FrameRate
 from edge.pipeline.pipeline import Pipeline, mean_luma
 from edge.pipeline.slots import BoundedQueue, EndOfStream, LatestSlot
@@ -47,6 +47,16 @@ class Collector:
             assert self._changed.wait_for(lambda: len(self.results) >= count, 10), f"{len(self.results)} results"
 
 
+class FullDisk:
+    """A sink that can write nothing."""
+
+    def accept(self, _result: Result) -> None:
+        raise UnavailableError("no room for the line")
+
+    def close(self) -> None:
+        raise UnavailableError("no room for the end")
+
+
 Make = Callable[..., tuple[FakeCamera, Pipeline, Collector]]
 
 
@@ -55,9 +65,11 @@ def make() -> Iterator[Make]:
     """Makes pipelines that are stopped after the test."""
     made: list[Pipeline] = []
 
-    def build(*, live: bool = False, **more: object) -> tuple[FakeCamera, Pipeline, Collector]:
+    def build(
+        *, live: bool = False, before: tuple[Sink, ...] = (), **more: object
+    ) -> tuple[FakeCamera, Pipeline, Collector]:
         camera, sink = FakeCamera(live=live), Collector()
-        pipeline = Pipeline([Source(name="door", camera=camera)], sinks=(sink,), **more)  # type: ignore[arg-type]
+        pipeline = Pipeline([Source(name="door", camera=camera)], sinks=(*before, sink), **more)  # type: ignore[arg-type]
         made.append(pipeline)
         return camera, pipeline, sink
 
@@ -159,6 +171,19 @@ def test_a_camera_that_goes_away_ends_the_pipeline_with_its_error(make: Make) ->
     assert pipeline.wait(10)
     assert isinstance(pipeline.error, CameraError)
     assert len(sink.results) <= 3
+
+
+def test_a_sink_that_fails_is_told_by_the_owner_and_ends_no_other(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """Its error is kept and not logged too, and the sinks behind it are closed as ever."""
+    camera, pipeline, sink = make(before=(FullDisk(),))
+    pipeline.replace_model(fake_model(FakeEngine()))
+    camera.give(1)
+    pipeline.start()
+    assert pipeline.wait(10)
+    pipeline.stop()
+    assert str(pipeline.error) == "no room for the line"
+    assert sink.closed
+    assert not caplog.records
 
 
 def test_an_engine_error_costs_its_frame_only(make: Make) -> None:

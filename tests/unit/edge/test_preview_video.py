@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -11,9 +13,9 @@ import pytest
 
 from edge.camera.interface import Frame
 from edge.pipeline.model import Result
-from edge.preview_video import PreviewVideo
+from edge.preview_video import PreviewVideo, check_name
 from edge.vision.detections import Detections
-from mien.errors import UnavailableError
+from mien.errors import ConfigError, UnavailableError
 from tests.fakes.fake_engine import FakeEngine, fake_model
 
 BOX = (60.0, 40.0, 120.0, 110.0)
@@ -88,3 +90,49 @@ def test_a_name_that_is_no_video_is_refused_and_leaves_nothing(tmp_path: Path) -
     with pytest.raises(UnavailableError, match=r"\.mp4"):
         PreviewVideo(tmp_path / "run.nonsense", fps=4).accept(_result(BOX))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def short_files() -> Iterator[None]:
+    """No file of this process can grow beyond 16 KiB: to a writer, a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16 << 10, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("short_files")
+def test_a_video_that_the_disk_does_not_take_is_told_and_removed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The writer tells nothing by itself: the file's own count does, and no line of a library is printed."""
+    video = PreviewVideo(tmp_path / "run.mp4", fps=4)
+    for seed in range(40):
+        result = _result()
+        result.frame.image[:] = np.random.default_rng(seed).integers(0, 255, result.frame.image.shape)
+        video.accept(result)
+    with pytest.raises(UnavailableError, match="could not write the video") as caught:
+        video.close()
+    assert "of 40 frames were kept" in caught.value.found
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["run.xyz", "run", "folder.mp4"])
+def test_a_name_that_no_video_could_have_is_refused_before_a_run(name: str, tmp_path: Path) -> None:
+    """With what is wanted and what to do; nothing is left behind."""
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(ConfigError) as caught:
+        check_name(tmp_path / name)
+    assert ".mp4" in caught.value.wanted
+    assert caught.value.remedy
+    assert [found.name for found in tmp_path.iterdir()] == ["folder.mp4"]
+
+
+def test_a_place_where_nothing_can_be_written_is_refused_before_a_run(tmp_path: Path) -> None:
+    """A file stands where a folder would have to be."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UnavailableError, match="could not write"):
+        check_name(tmp_path / "file" / "run.mp4")
+    check_name(tmp_path / "run.mp4")
+    assert [found.name for found in tmp_path.iterdir()] == ["file"]
