@@ -117,6 +117,11 @@ def test_what_a_card_does_not_support_is_absent(library: Path) -> None:
     assert (sample["temperature_c"], sample["clocks_hz"], sample["throttled"]) == ({}, {}, False)
 
 
+def test_a_fan_beyond_its_full_rate_is_at_it(library: Path) -> None:
+    """NVML tells of more than 100 % where a card drives its fan beyond what it was rated for."""
+    assert _answers(library, CARD | {"FAN": 105})[0]["fan_percent"] == 100.0
+
+
 def test_a_card_without_power_is_no_power_source(library: Path) -> None:
     """As on an Orin, whose NVML answers but knows no power."""
     assert _answers(library, {"HEAT": 50})[0]["what"] == "no graphics card tells its power through NVML"
