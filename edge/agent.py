@@ -150,6 +150,11 @@ class Agent:
         """Whether a release is active and does not run, since its engine could not be opened: no 'waiting for one'."""
         return self._updater.engine_is_lost
 
+    @property
+    def is_waiting_for_cameras(self) -> bool:
+        """Whether an update's probe waits for cameras: nothing is measured, so the limits may be kept meanwhile."""
+        return self._updater.is_waiting
+
     def check_session(self) -> None:
         """Ask the fleet once whether this identity is accepted; renew what is due, and take a new broker address.
 

@@ -82,6 +82,8 @@ class Updater:
         self._first_pause_s = first_pause_s
         self._cancel = cancel or threading.Event()
         self._active = ActiveRelease(slots, device, reporter)
+        self.is_waiting = False
+        """Whether a probe waits for cameras: nothing is measured meanwhile, so the device may keep to its limits."""
         self._installer = Installer(slots, source, device, policy or VariantPolicy(), self._cancel)
 
     @property
@@ -319,12 +321,22 @@ class Updater:
         _log.info("the probe waits for %s", ", ".join(away))
         probes = deployment.record.probes
         deployment.note(probes=probes - 1)
+        self.is_waiting = True
+        try:
+            away = self._waited_for_cameras(away, end_s)
+        except UpdateCancelled:
+            deployment.note(probes=probes)
+            raise
+        finally:
+            self.is_waiting = False
+        deployment.note(probes=probes)
+        return away
+
+    def _waited_for_cameras(self, away: tuple[str, ...], end_s: float) -> tuple[str, ...]:
         while away and (left_s := end_s - time.monotonic()) > 0:
             if self._cancel.wait(min(_CAMERA_LOOK_S, left_s)):
-                deployment.note(probes=probes)
                 raise UpdateCancelled
             away = self._device.cameras_away()
-        deployment.note(probes=probes)
         return away
 
     def _resume_probe(self, deployment: Deployment) -> None:

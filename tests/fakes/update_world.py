@@ -128,6 +128,8 @@ class FakeDevice:
     """What the next looks at live frames show, whatever runs."""
     away: list[tuple[str, ...] | None] = field(default_factory=lambda: [()])
     """Cameras that are away, one entry a question; the last one stays. ``None``: the process dies then."""
+    asked: Callable[[], None] = lambda: None
+    """Called when the cameras are asked for."""
     broken: set[str] = field(default_factory=set)
     """Versions whose engine cannot be opened."""
     unbuildable: set[str] = field(default_factory=set)
@@ -178,6 +180,7 @@ class FakeDevice:
         self.taken_up.append(version)
 
     def cameras_away(self) -> tuple[str, ...]:
+        self.asked()
         away = self.away.pop(0) if len(self.away) > 1 else self.away[0]
         if away is None:
             raise Killed("away")

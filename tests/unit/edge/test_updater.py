@@ -559,8 +559,11 @@ def test_an_update_while_the_only_camera_is_away_waits_for_it(world: World) -> N
     """The probe begins when the camera is back, and the release commits with live figures."""
     world.deploy("1.0.0")
     world.device.away = [("porch",), ("porch",), ()]
-    world.deploy("1.1.0")
+    updater, waited = world.updater(), []
+    world.device.asked = lambda: waited.append(updater.is_waiting)
+    updater.handle(world.desired("1.1.0", world.source.add("1.1.0")))
     assert world.last() == ("committed", None)
+    assert (waited, updater.is_waiting) == ([False, True, True], False)
     probe = world.reporter.reports[-1].probe
     assert probe is not None
     assert (probe.fps, probe.reasons) == (GOOD_LIVE.fps, ())
