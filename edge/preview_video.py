@@ -50,16 +50,18 @@ class PreviewVideo:
         path: an ``.mp4`` file; it is replaced.
         fps: of the video.
         show_faces: leave faces as they are.
+        least_room: bytes that must be free while it is written.
     """
 
-    def __init__(self, path: Path, *, fps: float, show_faces: bool = False) -> None:
+    def __init__(self, path: Path, *, fps: float, show_faces: bool = False, least_room: int = _LEAST_ROOM) -> None:
         self._path = path
         self._fps = fps
         self._show_faces = show_faces
         self._recent = RecentBoxes()
         self._frames = 0
+        self._least_room = least_room
         self._part = path
-        self._is_whole = True
+        self._has_room = True
         self._writer: Any = None
         self._size = (0, 0)
 
@@ -92,8 +94,8 @@ class PreviewVideo:
         if self._writer is None:
             return
         self._writer.release()
-        frames = frames_of(self._part) if self._is_whole else 0
-        if frames != self._frames:
+        frames = frames_of(self._part) if self._has_room else 0
+        if not self._has_room or frames != self._frames:
             with suppress(OSError):
                 self._part.unlink()
             raise UnavailableError(
@@ -121,12 +123,12 @@ class PreviewVideo:
         except OSError as error:
             raise disk_error(self._path, error) from error
         free = disk.f_bavail * disk.f_frsize
-        if free < _LEAST_ROOM:
-            self._is_whole = False
+        if free < self._least_room:
+            self._has_room = False
             raise UnavailableError(
                 f"no room for the video {self._path}",
                 found=f"{free >> 10} KiB free; the file was removed",
-                wanted=f"{_LEAST_ROOM >> 20} MiB",
+                wanted=f"{self._least_room >> 20} MiB",
                 remedy="free some disk space, or name a file on another disk",
             )
 

@@ -118,6 +118,16 @@ def test_a_video_that_the_disk_does_not_take_is_told_and_removed(
     assert capfd.readouterr().err == ""
 
 
+def test_a_disk_that_is_nearly_full_ends_a_video_in_time(tmp_path: Path) -> None:
+    """Told with the frame, and nothing is left when the run is taken down."""
+    video = PreviewVideo(tmp_path / "run.mp4", fps=4, least_room=1 << 60)
+    with pytest.raises(UnavailableError, match="no room"):
+        video.accept(_result(BOX))
+    with pytest.raises(UnavailableError):
+        video.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["run.xyz", "run", "folder.mp4"])
 def test_a_name_that_no_video_could_have_is_refused_before_a_run(name: str, tmp_path: Path) -> None:
     """With what is wanted and what to do; nothing is left behind."""
