@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from functools import partial
 from urllib.parse import unquote, urlsplit
 
@@ -19,15 +20,17 @@ import cv2
 
 from edge.camera.capture import LiveCapture
 from edge.camera.environment import shared
-from edge.camera.interface import CameraError
+from edge.camera.interface import CameraError, LiveSource
 from edge.camera.opencv import OpenCvSource
 from edge.camera.options import CameraOptions, check_shape, other_codec
+from edge.camera.rtsp_cause import cause_of
 from edge.camera.v4l2.formats import fourcc_text
 from mien.errors import ConfigError, UnsupportedError
 
 _log = logging.getLogger(__name__)
 
 _FFMPEG = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+_ASK_S = 3.0
 _REMEDY = "check the address, user and password, and that the camera is on and has a free session"
 _PASSWORD = re.compile(r"(?<=://)[^@/]*@")
 _CODECS = {"h264": "h264", "avc1": "h264", "hevc": "h265", "hvc1": "h265", "hev1": "h265", "h265": "h265"}
@@ -38,16 +41,19 @@ def open_rtsp(url: str, options: CameraOptions) -> LiveCapture:
 
     Raises:
         CameraError: the stream does not answer now.
-        ConfigError: the camera sends another codec or shape than was asked for.
+        ConfigError: the address has no host, or the camera sends another codec or shape than was asked for.
         UnsupportedError: what was asked for needs GStreamer, which is not here.
     """
+    _check_address(url)
     name = without_password(url)
     if _reader(options) == "gstreamer":
         from edge.camera.gstreamer.cameras import rtsp_source
 
-        return LiveCapture(name, partial(rtsp_source, url, name, options, partial(cleaned, url=url)), options)
-    _tell_ffmpeg(options)
-    return LiveCapture(name, partial(_opencv_source, url, name, options), options)
+        opener: Callable[[], LiveSource] = partial(rtsp_source, url, name, options, partial(cleaned, url=url))
+    else:
+        _tell_ffmpeg(options)
+        opener = partial(_opencv_source, url, name, options)
+    return LiveCapture(name, partial(_with_cause, opener, url, options), options)
 
 
 def without_password(url: str) -> str:
@@ -62,6 +68,34 @@ def cleaned(text: str, *, url: str) -> str:
     for secret in sorted({password, unquote(password)} - {""}, key=len, reverse=True):
         text = text.replace(secret, "***")
     return text
+
+
+def _check_address(url: str) -> None:
+    """Refuse what has no host; without showing it, since what is misread may be a password."""
+    try:
+        parts = urlsplit(url)
+        if parts.hostname and parts.port != 0:
+            return
+    except ValueError:
+        pass
+    raise ConfigError(
+        "the network camera's address has no host, or a port that is none",
+        wanted="rtsp://HOST/PATH or rtsp://USER:PASSWORD@HOST:PORT/PATH",
+        remedy="write the address so; in a password, / is %2F, : is %3A, @ is %40, # is %23 and ? is %3F",
+    )
+
+
+def _with_cause(opener: Callable[[], LiveSource], url: str, options: CameraOptions) -> LiveSource:
+    """Open the stream; where that fails, with what the camera itself says of it."""
+    try:
+        return opener()
+    except CameraError as error:
+        limit_s = min(options.read_timeout_s, _ASK_S)
+        cause = cause_of(url, timeout_s=limit_s, transport=options.transport)
+        if cause is None:
+            raise
+        found = cleaned(cause.found, url=url)
+        raise CameraError(error.what, found=found, wanted=error.wanted, remedy=cause.remedy) from error
 
 
 def _reader(options: CameraOptions) -> str:

@@ -180,6 +180,15 @@ def test_what_names_no_camera_is_refused_with_the_forms(source: str) -> None:
     assert "rtsp://" in caught.value.wanted
 
 
+@pytest.mark.parametrize("address", ["rtsp://", "rtsp:///cam", "rtsp://eye:@/cam", "rtsp://eye:open/sesame@host/cam"])
+def test_a_network_camera_without_a_host_is_refused_as_a_form(address: str) -> None:
+    """Nothing is tried, and what may be a password is not repeated."""
+    with pytest.raises(ConfigError, match="no host") as caught:
+        open_camera(address)
+    assert "rtsp://HOST/PATH" in caught.value.wanted
+    assert "sesame" not in str(caught.value)
+
+
 def test_a_missing_device_is_told() -> None:
     """A video device that is not there is no configuration fault."""
     with pytest.raises(CameraError, match="no camera /dev/video97"):
