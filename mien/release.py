@@ -22,6 +22,7 @@ REFERENCE = "reference.npz"
 _PATH = re.compile(r"[A-Za-z0-9._/-]{1,200}")
 _SEMVER = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
+ComparedOn = Literal["held-out training images", "the calibration images"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ReleaseName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Version = Annotated[str, Field(pattern=rf"^{_SEMVER.pattern}$")]
@@ -180,7 +181,7 @@ class Calibration(_Part):
     samples: tuple[CalibrationSample, ...] = ()
     compared: tuple[MethodResult, ...] = ()
     """The methods that were tried, best first."""
-    compared_on: Literal["held-out training images", "the calibration images"] = "held-out training images"
+    compared_on: ComparedOn = "held-out training images"
     """The latter where the training split leaves too few others."""
     float_layers: tuple[str, ...] = ()
     """Layers that went back to floating point because the gate asked for it, the most sensitive first."""

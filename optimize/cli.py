@@ -46,7 +46,7 @@ def run(
         True,
         help="Measure what INT8 costs in each layer for the report; where the gate refuses, it is measured anyway.",
     ),
-    calibration_images: int = typer.Option(128, help="Training images to find INT8 scales with."),
+    calibration_images: int = cli_steps.IMAGES,
     top_k: int | None = TOP_K,
     max_batch: int = MAX_BATCH,
     gate: Path = typer.Option(None, help="Limits (YAML); those of configs/gates/default.yaml unless given."),
@@ -61,6 +61,7 @@ def run(
     from mien.config import read_settings
     from mien.console import progress_bar
     from optimize.bundle.archive import write_archive
+    from optimize.calibration.images import notes_on
     from optimize.gate import GateLimits
     from optimize.mistaken import check_pair
     from optimize.release_name import check_release
@@ -95,8 +96,10 @@ def run(
         result = optimize(order, progress)
         packed = write_archive(out, out.with_name(f"{out.name}.tar.zst"), progress) if archive else None
     note = size_note(target, result.manifest.input) if target and not imgsz else None
+    used = result.manifest.calibration
+    notes = [*([note] if note else []), *(notes_on(calibration_images, used.images, used.compared_on) if used else ())]
     more = {"seconds": result.seconds, "archive": packed}
-    _show(out, result.manifest, as_json=as_json, more=more, notes=[note] if note else [], commands=_next(out))
+    _show(out, result.manifest, as_json=as_json, more=more, notes=notes, commands=_next(out))
 
 
 @app.command()

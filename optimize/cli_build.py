@@ -36,7 +36,7 @@ def build(
         False, "--implicit-int8", help="Let TensorRT before 11 find INT8 scales itself, from --data."
     ),
     data: Path = typer.Option(None, help="The data.yaml to find these scales with."),
-    calibration_images: int = typer.Option(128, help="Training images to find these scales with."),
+    calibration_images: int = typer.Option(None, help="Images to find these scales with; 128, or all, unless given."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document instead of lines."),
 ) -> None:
     """Build an engine for this machine and say what became of the graph."""
@@ -124,15 +124,16 @@ def _check(runtime: str, asked: list[str], *, has_data: bool) -> None:
         )
 
 
-def _calibration(model: Path, data: Path, cache: Path | None, images: int, progress: Progress) -> Calibration:
+def _calibration(model: Path, data: Path, cache: Path | None, images: int | None, progress: Progress) -> Calibration:
     from edge.engine.tensorrt.calibrator import Calibration
     from mien.dataset import read_dataset
-    from optimize.calibration.images import calibration_set
+    from optimize.calibration.images import calibration_set, count_for
     from optimize.graph.read import check_data, open_graph
 
     graph, dataset = open_graph(model), read_dataset(data)
     check_data(graph, dataset)
-    frames = calibration_set(dataset, graph.spec, count=images, seed=0, progress=progress).frames
+    count = count_for(dataset, images)
+    frames = calibration_set(dataset, graph.spec, count=count, seed=0, progress=progress).frames
     return Calibration(frames=frames, cache=cache)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
@@ -16,7 +17,10 @@ MODEL = typer.Option(..., help="The self-contained FP32 graph (.onnx) that 'mien
 DATA = typer.Option(..., help="The data.yaml that the weights were trained on; only its training split is used.")
 QUANTIZER = typer.Option(None, help="onnxruntime or modelopt; onnxruntime unless given.")
 METHOD = typer.Option(None, help="percentile, mse, entropy or max; percentile unless given.")
-IMAGES = typer.Option(128, "--calibration-images", help="Training images to find INT8 scales with.")
+IMAGES = typer.Option(
+    None, "--calibration-images", help="Training images to find scales with; 128, or all of fewer, unless given."
+)
+RANK = "loss: mAP50-95 lost against FP32's detections, and confidence moved, added up"
 SEED = typer.Option(0, help="Chooses the calibration images.")
 JSON = typer.Option(False, "--json", help="Print one JSON document instead of a table.")
 _MOST_ROWS = 20
@@ -43,8 +47,12 @@ def calibrate(
     as_json: bool = JSON,
 ) -> None:
     """Gather what INT8 scales are found from, and compare methods and quantisers side by side."""
+    from rich.markup import escape
+
     from mien.console import out as stdout
-    from mien.console import print_json, progress_bar, table_of
+    from mien.console import print_json, progress_bar
+    from optimize.calibration.images import notes_on
+    from optimize.evaluate.fidelity import lost
     from optimize.mistaken import check_pair
     from optimize.steps import CalibrationOrder
     from optimize.steps import calibrate as gather
@@ -55,33 +63,54 @@ def calibrate(
     order = CalibrationOrder(model=model, data=data, images=calibration_images, seed=seed)
     with progress_bar() as progress:
         done = gather(order, out, quantizers, parse_methods(method), progress)
-    rows = [one.model_dump() for one in done.compared]
+    rows = [{**one.model_dump(), "loss": lost(one.map50_95, one.confidence_shift)} for one in done.compared]
+    notes = notes_on(calibration_images, done.images, done.compared_on)
+    command = _quantise_with(model, out, rows[0])
     if as_json:
         print_json(
             {
                 "calibration": str(out),
-                "images": done.images,
+                "asked": calibration_images,
+                "used": done.images,
+                "compared_on": done.compared_on,
                 "data_sha256": done.data_sha256,
                 "tensors": done.tensors,
                 "methods": rows,
+                "notes": list(notes),
+                "next": [command],
             }
         )
         return
+    _show_methods(rows, f"{done.images} images, {done.tensors} tensors ({out})")
+    _show_notes(notes)
+    stdout().print(f"  [bold green]next[/] {escape(command)}", highlight=False, soft_wrap=True)
+
+
+def _quantise_with(model: Path, calibration: Path, best: Mapping[str, Any]) -> str:
+    """The command that uses the truest way."""
+    graph = calibration.with_name(f"{model.stem.removesuffix('.fp32')}.int8.onnx")
+    inputs = f"--model {shlex.quote(str(model))} --calibration {shlex.quote(str(calibration))}"
+    way = f"--quantizer {best['quantizer']} --method {best['method']}"
+    return f"mien optimize quantize {inputs} {way} --out {shlex.quote(str(graph))}"
+
+
+def _show_methods(rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    from mien.console import out, table_of
+
     cells = [
         (
             row["quantizer"],
             row["method"],
+            f"{row['loss']:.4f}",
             f"{row['map50_95']:.4f}",
             "—" if row["confidence_shift"] is None else f"{row['confidence_shift']:+.4f}",
             f"{row['changed_images']} of {row['images']}",
         )
         for row in rows
     ]
-    head = ("quantiser", "method", ">mAP50-95 against FP32", ">confidence shift", ">changed images")
-    stdout().print(table_of(f"{done.images} images, {done.tensors} tensors ({out})", head, cells))
-    best = rows[0]
-    taken = f"--quantizer {best['quantizer']} --method {best['method']}"
-    stdout().print(f"  truest to FP32: {taken}; name them to quantize and sensitivity", highlight=False, soft_wrap=True)
+    head = ("quantiser", "method", ">loss", ">mAP50-95 against FP32", ">confidence shift", ">changed images")
+    out().print(table_of(title, head, cells))
+    out().print(f"  truest first, by {RANK}", highlight=False)
 
 
 def quantize(
@@ -147,6 +176,7 @@ def sensitivity(
     from mien.console import print_json, progress_bar
     from mien.errors import ConfigError
     from mien.files import write_text
+    from optimize.calibration.images import notes_on
     from optimize.mistaken import check_pair
     from optimize.steps import CalibrationOrder
     from optimize.steps import sensitivity as measure
@@ -159,16 +189,18 @@ def sensitivity(
     way = _way(quantizer, method)
     order = CalibrationOrder(model=model, data=data, images=calibration_images, seed=seed, held_out=frames)
     with progress_bar() as progress:
-        found = measure(order, way.quantizer, way.method, progress)
+        done = measure(order, way.quantizer, way.method, progress)
+    found = done.study
+    notes = [*way.notes, *notes_on(calibration_images, done.calibrated_with, done.compared_on)]
     if plot is not None:
         from optimize.report.plots import sensitivity as draw
 
         write_text(plot, draw(found))
     if as_json:
-        print_json({"quantizer": way.quantizer.name, **asdict(found), "notes": list(way.notes)})
+        print_json({"quantizer": way.quantizer.name, **asdict(found), "notes": notes})
     else:
         _show_study(found)
-        _show_notes(way.notes)
+        _show_notes(notes)
 
 
 def bench(
@@ -246,16 +278,24 @@ def _show_study(found: Study) -> None:
     from mien.console import out, table_of
 
     layers = [
-        (one.layer, f"{one.map50_95_lost:.4f}", "—" if one.confidence_shift is None else f"{one.confidence_shift:+.4f}")
+        (
+            one.layer,
+            f"{one.loss:.4f}",
+            f"{1 - one.fidelity:.4f}",
+            "—" if one.confidence_shift is None else f"{one.confidence_shift:+.4f}",
+        )
         for one in found.layers[:_MOST_ROWS]
     ]
     title = (
-        f"The most sensitive of {len(found.layers)} layers, each alone in INT8 ({found.method}, {found.frames} images)"
+        f"The most sensitive of {len(found.layers)} layers, each alone in INT8 "
+        f"({found.method}, {found.layer_frames} images)"
     )
-    table = table_of(title, ("layer", ">mAP50-95 lost", ">confidence shift"), layers)
+    table = table_of(title, ("layer", ">loss", ">mAP50-95 lost", ">confidence shift"), layers)
     table.columns[0].overflow = "fold"  # a name that is cut cannot be given to --keep-float
     out().print(table)
+    out().print(f"  worst first, by {RANK}", highlight=False)
     curve = [
         (point.float_layers, f"{point.map50_95_lost:.4f}", f"{point.size_bytes / 1e6:.2f} MB") for point in found.curve
     ]
-    out().print(table_of("Layers in floating point", (">layers", ">mAP50-95 lost", ">size"), curve))
+    title = f"Layers in floating point, the worst first (against the labels, {found.frames} images)"
+    out().print(table_of(title, (">layers", ">mAP50-95 lost", ">size"), curve))

@@ -30,7 +30,7 @@ from mien.release import (
 )
 from optimize.bundle.provenance import provenance
 from optimize.bundle.staging import check_target, entry, staged, write_manifest
-from optimize.calibration.images import FEWEST, HELD_OUT, CalibrationSet, calibration_set, check_count, evenly
+from optimize.calibration.images import FEWEST, HELD_OUT, CalibrationSet, calibration_set, count_for, evenly
 from optimize.calibration.thresholds import METHODS
 from optimize.diagnose import Evidence, distance, likely_causes
 from optimize.evaluate.fidelity import Witness
@@ -88,7 +88,8 @@ class Order:
     """Ways of finding INT8 scales; the truest to FP32 is taken."""
     sensitivity: bool = True
     """Measure every layer alone even when the gate takes INT8 as it is; where it does not, they are measured anyway."""
-    calibration_images: int = 128
+    calibration_images: int | None = None
+    """Training images to find INT8 scales with; see :func:`optimize.calibration.images.count_for`."""
     seed: int = 0
     training_record: Path | None = None
     keep_passing: bool = False
@@ -115,6 +116,8 @@ class _Source:
     quantizer: Quantizer
     provenance: Provenance
     images: tuple[Judged, ...]
+    calibrating: int
+    """So many training images are read for the other precisions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -172,8 +175,7 @@ def _read(order: Order, release: ReleaseRef, progress: Progress) -> _Source:
     quantizer = quantizer_called(order.quantizer)
     dataset = read_dataset(order.data)
     check_labelled(dataset)
-    if "int8" in order.precisions:
-        check_count(dataset, order.calibration_images)
+    calibrating = count_for(dataset, order.calibration_images) if "int8" in order.precisions else FP16_FRAMES
     progress.start("read weights")
     weights = open_weights(order.weights)
     check_labels(weights, dataset.names)
@@ -191,6 +193,7 @@ def _read(order: Order, release: ReleaseRef, progress: Progress) -> _Source:
             training_record=order.training_record,
         ),
         images=validation_images(dataset, spec, progress=progress),
+        calibrating=calibrating,
     )
 
 
@@ -206,7 +209,7 @@ def _make_others(
         chosen = calibration_set(
             source.dataset,
             source.spec,
-            count=order.calibration_images if int8 else FP16_FRAMES,
+            count=source.calibrating,
             fewest=FEWEST if int8 else 1,
             held_out=HELD_OUT if int8 else 0,
             seed=order.seed,
@@ -248,7 +251,7 @@ def _make_int8(
         data_sha256=chosen.sha256,
         samples=chosen.samples,
         compared=compared,
-        compared_on="held-out training images" if chosen.held_out else "the calibration images",
+        compared_on=chosen.compared_on,
         float_layers=attempt.floats,
     )
     return _Others(made=attempt.made, frames=chosen, calibration=calibration, study=studied)

@@ -14,10 +14,10 @@ from mien.console import SILENT, Progress
 from mien.dataset import read_dataset
 from mien.errors import ConfigError
 from mien.files import sha256_of, write_bytes
-from mien.release import MethodResult, OutputSpec
+from mien.release import ComparedOn, MethodResult, OutputSpec
 from optimize.calibration.collect import collect_histograms
 from optimize.calibration.histograms import read_histograms, write_histograms
-from optimize.calibration.images import HELD_OUT, CalibrationSet, calibration_set
+from optimize.calibration.images import HELD_OUT, CalibrationSet, calibration_set, count_for
 from optimize.evaluate.fidelity import Witness, lost
 from optimize.evaluate.run import workers
 from optimize.graph.read import ExportedGraph, check_data, open_graph
@@ -36,7 +36,8 @@ class CalibrationOrder:
 
     model: Path
     data: Path
-    images: int
+    images: int | None
+    """``None`` for the usual number; see :func:`optimize.calibration.images.count_for`."""
     seed: int
     held_out: int = HELD_OUT
 
@@ -49,7 +50,8 @@ class Calibrated:
     data_sha256: str
     tensors: int
     compared: tuple[MethodResult, ...]
-    """Every method of every quantiser, best first."""
+    """Every method of every quantiser, best first; see :func:`optimize.evaluate.fidelity.lost`."""
+    compared_on: ComparedOn
 
 
 def calibrate(
@@ -80,6 +82,7 @@ def calibrate(
         data_sha256=chosen.sha256,
         tensors=len(tensors),
         compared=tuple(sorted(compared, key=lambda one: lost(one.map50_95, one.confidence_shift))),
+        compared_on=chosen.compared_on,
     )
 
 
@@ -134,7 +137,16 @@ def quantise(
     return Quantised(path=out, layers=len(shop.layers) - len(floats), float_layers=tuple(floats))
 
 
-def sensitivity(order: CalibrationOrder, quantizer: Quantizer, method: str, progress: Progress = SILENT) -> Study:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sensed:
+    """A sensitivity analysis, and the images behind it."""
+
+    study: Study
+    calibrated_with: int
+    compared_on: ComparedOn
+
+
+def sensitivity(order: CalibrationOrder, quantizer: Quantizer, method: str, progress: Progress = SILENT) -> Sensed:
     """Measure what INT8 costs in each layer alone, and the curve of layers kept in floating point.
 
     Raises:
@@ -143,14 +155,16 @@ def sensitivity(order: CalibrationOrder, quantizer: Quantizer, method: str, prog
     graph, chosen = _frames(order, progress)
     shop = open_workshop(graph.path, quantizer, chosen.frames, progress)
     witness = _witness(graph, chosen.compared, progress)
-    return study(shop, method, Witnesses(layers=witness, curve=witness), progress)
+    found = study(shop, method, Witnesses(layers=witness, curve=witness), progress)
+    return Sensed(study=found, calibrated_with=len(chosen.frames), compared_on=chosen.compared_on)
 
 
 def _frames(order: CalibrationOrder, progress: Progress) -> tuple[ExportedGraph, CalibrationSet]:
     graph, dataset = open_graph(order.model), read_dataset(order.data)
     check_data(graph, dataset)
+    count = count_for(dataset, order.images)
     chosen = calibration_set(
-        dataset, graph.spec, count=order.images, seed=order.seed, held_out=order.held_out, progress=progress
+        dataset, graph.spec, count=count, seed=order.seed, held_out=order.held_out, progress=progress
     )
     return graph, chosen
 

@@ -15,12 +15,14 @@ from mien.console import SILENT, Progress
 from mien.dataset import Dataset, Sample
 from mien.errors import DataError
 from mien.files import sha256_of
-from mien.release import CalibrationSample
+from mien.release import CalibrationSample, ComparedOn
 from optimize.calibration.select import Candidate, choose
 from optimize.graph.export import GraphSpec
 from optimize.images import Judged, classes_of, judged, read_image
 
 FEWEST = 32
+USUAL = 128
+"""So many calibration images are taken unless another number is asked for, or all where the split has fewer."""
 _LOOKED_AT = 4
 """So many times more images than wanted are looked at for their brightness."""
 HELD_OUT = 64
@@ -46,6 +48,11 @@ class CalibrationSet:
     """Whether no scale was found with these; where the split has too few others, they are the frames themselves."""
     classes: frozenset[int]
     """Classes that the frames show."""
+
+    @property
+    def compared_on(self) -> ComparedOn:
+        """On what ways to INT8 are compared, in words."""
+        return "held-out training images" if self.held_out else "the calibration images"
 
 
 def calibration_set(
@@ -96,6 +103,48 @@ def calibration_set(
         held_out=apart,
         classes=frozenset().union(*(known[index] for index in chosen)),
     )
+
+
+def count_for(dataset: Dataset, asked: int | None) -> int:
+    """How many images calibrate: as many as were asked for, or the usual number as far as the split has it.
+
+    Args:
+        dataset: of which the training split counts.
+        asked: a number that was named; it is never lowered.
+
+    Raises:
+        DataError: the training split has fewer than asked for, or too few.
+    """
+    there = len(dataset.split("train"))
+    count = min(USUAL, there) if asked is None else asked
+    check_count(dataset, count)
+    if count > there:
+        raise DataError(
+            "there are not so many images to calibrate with",
+            found=f"asked for {count}, the training split has {there}",
+            wanted=f"{FEWEST} … {there}",
+            remedy=f"name such a number with --calibration-images, or leave it out to take {min(USUAL, there)}",
+        )
+    return count
+
+
+def notes_on(asked: int | None, used: int, compared_on: ComparedOn | None = None) -> tuple[str, ...]:
+    """What is to be said of the images that calibrated.
+
+    Args:
+        asked: the number that was named, if any.
+        used: so many were taken.
+        compared_on: on what ways to INT8 were compared; ``None`` where none were.
+    """
+    notes = []
+    if asked is None and used < USUAL:
+        notes.append(f"calibrated with {used} images, all that the training split has; {USUAL} are usual")
+    if compared_on == "the calibration images":
+        notes.append(
+            "compared on the calibration images themselves, because the training split leaves fewer than "
+            f"{_FEWEST_HELD_OUT} others: the losses look smaller than they are"
+        )
+    return tuple(notes)
 
 
 def check_count(dataset: Dataset, count: int, fewest: int = FEWEST) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shlex
 
 import numpy as np
 import onnx
@@ -42,6 +43,18 @@ def test_methods_and_quantisers_stand_side_by_side(calibrated):
     assert rows[0]["map50_95"] > 0.8, "the truest way keeps what FP32 finds"
     assert len({row["map50_95"] for row in rows}) > 1, "the ways differ, or nothing was measured"
     assert {row["images"] for row in rows} == {32}
+    assert [row["loss"] for row in rows] == sorted(row["loss"] for row in rows)
+    assert (said["asked"], said["used"], said["compared_on"], said["notes"]) == (32, 32, "held-out training images", [])
+
+
+def test_calibrating_names_the_command_that_uses_it(calibrated):
+    """It can be run as it stands, and takes the truest way."""
+    path, said = calibrated
+    (command,) = said["next"]
+    words = shlex.split(command)
+    made = answer(*words[2:])
+    assert (made["quantizer"], made["method"]) == (said["methods"][0]["quantizer"], said["methods"][0]["method"])
+    assert made["path"] == str(path.with_name("model.int8.onnx"))
 
 
 @pytest.mark.parametrize("quantizer", ["onnxruntime", "modelopt"])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mien.dataset import read_dataset
 from mien.errors import DataError
 from mien.files import sha256_of
-from optimize.calibration.images import calibration_set, evenly, hash_of_samples
+from optimize.calibration.images import calibration_set, count_for, evenly, hash_of_samples, notes_on
 from optimize.calibration.select import Candidate, choose
 from optimize.graph.export import GraphSpec
 
@@ -127,6 +127,26 @@ def test_too_few_images_are_refused(write_data, images, asked):
     with pytest.raises(DataError, match="too few") as caught:
         calibration_set(write_data(images, noise), SPEC, count=asked, seed=0)
     assert "31" in caught.value.found
+
+
+def test_a_number_that_was_named_is_never_lowered(write_data):
+    """More than there are is refused with what there is; without a number fewer than usual are taken, and it is said."""
+    dataset = write_data(40, noise)
+    assert count_for(dataset, 36) == 36
+    with pytest.raises(DataError, match="not so many") as caught:
+        count_for(dataset, 128)
+    assert caught.value.found == "asked for 128, the training split has 40"
+    assert count_for(dataset, None) == 40
+    (note,) = notes_on(None, 40, "held-out training images")
+    assert note.startswith("calibrated with 40 images")
+    assert notes_on(36, 36, "held-out training images") == ()
+
+
+def test_comparing_on_the_calibration_images_is_said(write_data):
+    """Where too few others are left, the losses are measured on what the scales were found with."""
+    chosen = calibration_set(write_data(36, noise), SPEC, count=32, seed=0, held_out=64)
+    (note,) = notes_on(32, 32, chosen.compared_on)
+    assert "on the calibration images themselves" in note
 
 
 def test_black_images_are_refused(write_data):
