@@ -65,7 +65,8 @@ class EngineCare:
         fails = signs.is_lost or signs.errors_in_a_row >= self._reopen_after_errors
         if fails and not self._is_failing:
             self._is_failing = True
-            message = f"the engine failed {signs.errors_in_a_row} times in a row and is opened anew: {signs.error}"
+            what = f"failed {signs.errors_in_a_row} times in a row" if signs.errors_in_a_row else "could not be opened"
+            message = f"the engine {what} and is opened anew: {signs.error or 'see the event before'}"
             alerts.append(Alert(kind="engine_failing", severity="error", message=message[:500]))
         reopen = fails and not self._is_stalled and now_s >= self._not_before_s
         if reopen:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 import cv2
 
-from edge.agent import Agent, Outbox, status_message
+from edge.agent import LONGEST_GOODBYE_S, Agent, Outbox, status_message
 from edge.api.interface import BrokerStatus, LimitsStatus, UpdateStatus
 from edge.api.port import PipelinePort, cameras_of, pulse_of
 from edge.api.server import LocalApi, preview_for
@@ -58,8 +58,6 @@ _log = logging.getLogger(__name__)
 _COMPARES = frozenset({UpdateState.INSTALLING, UpdateState.PROBING, UpdateState.ROLLING_BACK})
 _LONGEST_START_S = 900.0
 """Cameras that are away are waited for once each, for as long as the settings say, before the device is ready."""
-_LONGEST_GOODBYE_S = 300.0
-"""An update under way is left at its next step; an engine that is being built takes its time to get there."""
 
 
 class EdgeDevice:
@@ -121,7 +119,7 @@ class EdgeDevice:
                 notifier.reloading()
             else:
                 notifier.stopping(f"{self._agent.device_id}: stopping")
-            with notifier.more_time(lambda: self._agent.is_updating, most_s=_LONGEST_GOODBYE_S):
+            with notifier.more_time(lambda: self._agent.is_updating, most_s=LONGEST_GOODBYE_S):
                 self.close()
 
     def stop(self) -> None:
@@ -210,6 +208,7 @@ class EdgeDevice:
             reopen=self._reopen_engine,
             keeper=self._limits,
             is_comparing=self._is_comparing,
+            lost_at_start=lambda: self._agent.engine_is_lost,
             before=self._teller.flush,
             tell=self._outbox.event,
         )
@@ -255,9 +254,12 @@ class EdgeDevice:
     def _is_comparing(self) -> bool:
         """Whether an update is at the point where the releases are held against each other."""
         report = self._outbox.last_report
-        return self._agent.is_updating and report is not None and report.state in _COMPARES
+        measures = self._agent.is_updating and not self._agent.is_waiting_for_cameras
+        return measures and report is not None and report.state in _COMPARES
 
     def _reopen_engine(self) -> bool:
+        if self._agent.engine_is_lost:
+            return self._agent.take_up_again()
         active = self._slots.active()
         return active is not None and self._runtime.reopen(active)
 

@@ -41,6 +41,7 @@ class DeviceWatch:
         reopen: opens the engine anew; false when it may not be done now.
         keeper: of the limits; it does not look while an update compares the releases.
         is_comparing: whether one does.
+        lost_at_start: whether the active release has an engine that could not be opened yet.
         tell: takes an event: kind, severity, message.
         before: done before each look: what waits for this thread.
         clock: monotonic seconds.
@@ -55,6 +56,7 @@ class DeviceWatch:
         reopen: Callable[[], bool],
         keeper: Keeper,
         is_comparing: Callable[[], bool],
+        lost_at_start: Callable[[], bool] = lambda: False,
         tell: Callable[[str, str, str], None],
         before: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
@@ -71,13 +73,14 @@ class DeviceWatch:
         self._clock = clock
         self._cameras = CameraCare(clock())
         self._failed_to_open = False
+        self._lost_at_start = lost_at_start
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     @property
     def engine_is_lost(self) -> bool:
         """Whether nothing runs because the engine could not be opened anew; it is tried again."""
-        return self._failed_to_open and self._pipeline.model is None
+        return (self._failed_to_open or self._lost_at_start()) and self._pipeline.model is None
 
     def start(self) -> None:
         """Look every second, on a thread of its own: opening an engine takes longer than a watchdog waits."""
@@ -128,7 +131,7 @@ class DeviceWatch:
             _log.error("the engine could not be opened anew: %s", error)
             self._failed_to_open = True
             return
-        _log.warning("the engine %s", "was opened anew" if done else "is being exchanged already")
+        _log.warning("the engine %s", "was opened anew" if done else "is being opened or exchanged by the update")
         if done:
             self._failed_to_open = False
         if done and was_lost:

@@ -11,6 +11,7 @@ from contextlib import closing
 
 import pytest
 
+from edge.report import status_of
 from mien import topics
 from mien.messages import Window, decode
 from tests.fakes.fake_fleet import FakeFleet
@@ -184,6 +185,31 @@ def test_an_engine_that_cannot_be_opened_anew_is_tried_until_it_can(
     window_after(listener, last_window(listener), lambda window: window.frames > 0)
 
     assert len(events(listener, "engine_failing")) == 1
+    assert faulty.end() == 0
+
+
+def test_an_engine_that_cannot_be_opened_at_the_start_costs_no_release(
+    faulty: FaultyDevice, listener: Listener, repository: TufRepository
+) -> None:
+    """A GPU that is not ready at boot: told once, tried again, and then the same release runs; nothing is condemned."""
+    faulty.change(limits=CALM)
+    run_release(faulty, listener, repository)
+    assert faulty.end() == 0
+
+    faulty.order("shut")
+    before = last_window(listener)
+    faulty.start()
+    event(listener, "engine_unusable")
+    event(listener, "engine_failing")
+    assert faulty.runs()
+    faulty.order("")
+    window_after(listener, before, lambda window: window.frames > 0)
+
+    event(listener, "engine_back")
+    found = status_of(faulty.state)
+    assert found["active"]["release"] == "faces@1.0.0"
+    assert found["known_bad"] == []
+    assert len(events(listener, "engine_unusable")) == 1
     assert faulty.end() == 0
 
 
