@@ -31,6 +31,8 @@ def read_manifest(folder: Path) -> Manifest:
         if path.is_symlink() or path.stat().st_size > _LONGEST_MANIFEST_BYTES:
             raise BundleError(f"{path} is a link or too long for a manifest", remedy=_AGAIN)
         content = path.read_bytes()
+    except PermissionError as error:
+        raise _unreadable(path, folder, error) from error
     except OSError as error:
         raise BundleError(
             f"{folder} is not a release bundle",
@@ -38,6 +40,8 @@ def read_manifest(folder: Path) -> Manifest:
             wanted=f"a folder with a {MANIFEST}",
             remedy="check the path; make a bundle with: mien optimize run",
         ) from error
+    if not content:
+        raise BundleError(f"{path} is empty", found="0 bytes", remedy=_AGAIN)
     return parse_manifest(content, source=str(path))
 
 
@@ -84,6 +88,16 @@ def _packed(file: Path) -> BundleError:
     )
 
 
+def _unreadable(path: Path, folder: Path, error: OSError) -> BundleError:
+    """What is said of a file that may be whole, and cannot be read."""
+    return BundleError(
+        f"could not read {path}",
+        found=error.strerror or str(error),
+        wanted="a bundle that this user may read",
+        remedy=f"run as a user who may, or: sudo chmod -R a+rX {shlex.quote(str(folder))}",
+    )
+
+
 def _files_in(folder: Path) -> set[str]:
     files: set[str] = set()
     for place, folders, names in os.walk(folder):
@@ -105,7 +119,10 @@ def _check(folder: Path, entry: Variant | FileEntry) -> None:
             wanted=f"{entry.size_bytes} bytes",
             remedy=_AGAIN,
         )
-    digest = sha256_of(path)
+    try:
+        digest = sha256_of(path)
+    except OSError as error:
+        raise _unreadable(path, folder, error) from error
     if digest != entry.sha256:
         raise BundleError(
             f"{path} has changed since it was packed",

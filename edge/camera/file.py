@@ -17,6 +17,7 @@ import numpy as np
 from edge.camera.interface import CameraError, Frame, Image
 from edge.camera.pacing import Pace
 from edge.camera.pool import FramePool
+from edge.camera.readable import check_readable
 
 _log = logging.getLogger(__name__)
 
@@ -120,6 +121,7 @@ class VideoFile:
 def _opened(path: Path) -> cv2.VideoCapture:
     if not path.is_file():
         raise CameraError(f"could not open the video {path}", found="no such file", remedy="check the path")
+    check_readable(path, "video")
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not capture.isOpened():
         raise CameraError(

@@ -16,6 +16,7 @@ import numpy as np
 
 from edge.camera.interface import CameraError, Frame, Image
 from edge.camera.pacing import Pace
+from edge.camera.readable import check_readable
 
 _log = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ class ImageFolder:
         if self._bad_in_a_row < len(self.paths):
             return
         if not self.live:
+            check_readable(path, "image")
             raise CameraError(
                 f"could not read the image {path}",
                 found="no image data, as in every other file" if len(self.paths) > 1 else "no image data",

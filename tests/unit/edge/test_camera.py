@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
@@ -21,6 +23,7 @@ from edge.camera.images import ImageFolder
 from edge.camera.interface import Camera, CameraError
 from edge.camera.options import CameraOptions, check_fit, check_shape
 from edge.camera.pool import FramePool
+from edge.camera.readable import check_readable
 from edge.camera.rtsp import cleaned, open_rtsp, without_password
 from edge.camera.synthetic import SyntheticCamera
 from edge.config import CameraSettings
@@ -160,6 +163,42 @@ def test_a_damaged_film_is_looped_whole(video: Path) -> None:
     """The second round holds what the first did."""
     levels = _levels(open_camera(str(_damaged(video, 5)), CameraOptions(loop=True)), most=22)
     assert levels == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11] * 2
+
+
+@pytest.fixture
+def shut_out() -> Iterator[Callable[[Path], None]]:
+    """Takes the right to read a file from whoever runs the test, root too."""
+
+    def shut(path: Path) -> None:
+        path.chmod(0)
+        if os.geteuid() == 0:
+            os.seteuid(65534)
+
+    yield shut
+    if os.getuid() == 0:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "face.png"])
+def test_a_file_that_this_user_may_not_read_is_not_called_damaged(
+    name: str, memory_path: Path, shut_out: Callable[[Path], None]
+) -> None:
+    """It says so, and how the right is given."""
+    path = memory_path / name
+    path.write_bytes(b"whatever")
+    shut_out(path)
+    with pytest.raises(CameraError) as caught:
+        check_readable(path, "video")
+    assert caught.value.found == "Permission denied"
+    assert f"chmod a+r {path}" in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "face.png"])
+def test_an_empty_file_is_called_empty(name: str, memory_path: Path) -> None:
+    """Nothing in it could be converted or mended."""
+    (memory_path / name).write_bytes(b"")
+    with pytest.raises(CameraError, match="is empty"):
+        open_camera(str(memory_path / name)).read()
 
 
 def test_a_file_that_is_no_video_is_refused(memory_path: Path) -> None:

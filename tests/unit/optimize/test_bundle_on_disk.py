@@ -1,5 +1,7 @@
 """A bundle's bytes are held against its manifest."""
 
+import os
+
 import pytest
 
 from mien.bundle import read_manifest, verify_bundle
@@ -35,6 +37,37 @@ def bundle(tmp_path):
     }
     write_json(folder / MANIFEST, manifest)
     return folder
+
+
+@pytest.fixture
+def without_rights():
+    """Whoever runs the test, root too, may read no more than others may."""
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    yield
+    if os.getuid() == 0:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, "model.fp32.onnx"])
+def test_a_file_that_this_user_may_not_read_is_not_called_damaged(bundle, name, request):
+    """It says so, and how the right is given."""
+    bundle.chmod(0o755)
+    for folder in bundle.parents[:3]:
+        folder.chmod(folder.stat().st_mode | 0o011)
+    (bundle / name).chmod(0)
+    request.getfixturevalue("without_rights")
+    with pytest.raises(BundleError, match="could not read") as caught:
+        verify_bundle(bundle)
+    assert caught.value.found == "Permission denied"
+    assert "chmod -R a+rX" in caught.value.remedy
+
+
+def test_an_empty_manifest_is_called_empty(bundle):
+    """And not one that lacks fields."""
+    (bundle / MANIFEST).write_bytes(b"")
+    with pytest.raises(BundleError, match="is empty"):
+        read_manifest(bundle)
 
 
 def test_whole_bundle_passes(bundle):
