@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pwd
 import re
 import time
 from pathlib import Path
@@ -25,6 +26,14 @@ _MEANT_TO_BE_WRITTEN = "errors=remount-ro"
 _TIMEX_BYTES = 256
 _CLOCK_UNSYNCHRONISED = 5
 """TIME_ERROR of adjtimex(2)."""
+
+
+def user() -> str:
+    """Who asks; a number where it has no name."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def power_mode() -> PowerModeSeen:

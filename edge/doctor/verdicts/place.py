@@ -16,6 +16,7 @@ _DAY_S = 86_400.0
 _OVERDUE = 0.8
 """Of a certificate's life; it is renewed at two thirds."""
 _SLACK_S = _DAY_S
+_AS_AGENT = "ask as the agent: sudo -u mien /opt/mien/bin/mien edge doctor"
 _ENROL = "mien edge enroll TOKEN@URL"
 
 
@@ -50,9 +51,20 @@ def _unwritable(seen: DiskSeen) -> Finding | None:
             "disk",
             f"this user may not write to {seen.folder}",
             wanted="a folder of the agent's own",
-            remedy="ask as the agent: sudo -u mien /opt/mien/bin/mien edge doctor",
+            remedy=_AS_AGENT,
         )
     return None
+
+
+def no_rights(what: str, path: str, user: str) -> Finding:
+    """What this user may not look at: who should ask, and how the agent gets the right where it lacks it."""
+    if not path:
+        return wrong(what, f"the user {user} may not look at it", wanted="the right to", remedy=_AS_AGENT)
+    if path.startswith("/dev/"):
+        remedy = f"stat -c %G {path}  # the group that may; then: sudo usermod -aG GROUP {user}, and log in again"
+    else:
+        remedy = f"{_AS_AGENT}; where it is the agent's own: sudo chown -R mien: {path} && sudo chmod -R u+rwX {path}"
+    return wrong(what, f"the user {user} may not read {path}", wanted="the right to", remedy=remedy)
 
 
 def clock(seen: ClockSeen) -> Finding:

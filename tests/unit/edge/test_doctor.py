@@ -50,6 +50,27 @@ def test_a_look_that_hangs_or_fails_hides_no_other() -> None:
     assert "ZeroDivisionError" in found[2].found
 
 
+@pytest.mark.parametrize(
+    ("path", "remedy"),
+    [
+        ("/var/lib/mien/identity", "sudo chown -R mien: /var/lib/mien/identity"),
+        ("/dev/video0", "sudo usermod -aG GROUP"),
+        ("", "sudo -u mien"),
+    ],
+)
+def test_what_this_user_may_not_read_is_no_fault_of_mien(path: str, remedy: str) -> None:
+    """The finding names the file and the command that gives the right, and asks nobody to report it."""
+
+    def look() -> Finding:
+        raise PermissionError(13, "Permission denied", path or None)
+
+    (found,) = run_checks([Check(what="identity", look=look)])
+    assert (found.what, found.state) == ("identity", "wrong")
+    assert path in found.found
+    assert remedy in found.remedy
+    assert "report" not in found.remedy
+
+
 def test_progress_counts_every_look() -> None:
     """The bar ends full."""
 
