@@ -7,11 +7,13 @@ mien are printed with their remedy and end with the exit code of :class:`mien.er
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.models import ParameterInfo
 
 from mien import __version__
 from mien.endings import end_in_order, ended
@@ -66,7 +68,20 @@ def load_part(name: str) -> Any:  # noqa: ANN401 - a typer command
         part = importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise _missing(name, extra, error) from error
+    _leave_reading_to_readers(part.app)
     return typer.main.get_command(part.app)
+
+
+def _leave_reading_to_readers(app: typer.Typer) -> None:
+    """A file that may not be read is told of by whoever opens it, as a missing one is: as an error of mien."""
+    for command in app.registered_commands:
+        parameters = inspect.signature(command.callback).parameters.values() if command.callback else ()
+        for option in (parameter.default for parameter in parameters):
+            if isinstance(option, ParameterInfo):
+                option.readable = False
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            _leave_reading_to_readers(group.typer_instance)
 
 
 def _of_the_machine(error: OSError) -> UnavailableError:

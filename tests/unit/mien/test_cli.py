@@ -1,10 +1,13 @@
 """The mien command: light, lazy, and honest about what is missing."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import typer
 
 from mien import cli
 from mien.errors import ConfigError, ExitCode, UnsupportedError
@@ -32,6 +35,30 @@ def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(cli._PARTS, "edge", ("no_such_library_at_all", "edge", ""))
     with pytest.raises(UnsupportedError, match=r"pip install '.\[edge\]'"):
         cli.load_part("edge")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_an_error_of_mien(tmp_path):
+    """Its reader tells of it with the code of its kind; the command line alone was not wrong."""
+    (tmp_path / "data.yaml").touch(mode=0)
+    done = run("train", "data", "check", "--data", str(tmp_path / "data.yaml"))
+    assert done.returncode == ExitCode.CONFIG, done.stderr
+    assert "ermission denied" in done.stderr
+
+
+def test_no_command_looks_whether_a_file_may_be_read():
+    """It is left to whoever opens the file, in groups within groups too."""
+    app, inner = typer.Typer(), typer.Typer()
+    option = typer.Option(None)
+
+    @inner.command()
+    def look(path: Path = option):
+        """Nothing."""
+
+    app.add_typer(inner, name="inner")
+    assert option.readable
+    cli._leave_reading_to_readers(app)
+    assert not option.readable
 
 
 def test_an_unknown_command_is_a_usage_error():
