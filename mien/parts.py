@@ -37,6 +37,18 @@ def held(part: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """Yield an empty folder on the same disk as ``path``, for libraries to write into; it vanishes with the block."""
+    folder = part_of(path)
+    try:
+        folder.mkdir(mode=0o700)
+        with held(folder):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def hold(descriptor: int) -> None:
     """The same for an open file: as long as it is open."""
     with suppress(OSError):  # a file system without locks; there nothing is swept

@@ -14,7 +14,6 @@ plain ``run`` 6.7 ms; onnxruntime 1.24.4, one thread, calls in turns, November 2
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +38,7 @@ from edge.engine.interface import (
 )
 from mien.console import SILENT, Progress
 from mien.files import replacing
+from mien.parts import folder_beside, sweep
 from mien.release import Precision
 
 _ERRORS: tuple[type[Exception], ...] = (
@@ -123,8 +123,9 @@ class OnnxRuntimeBuilder:
         progress.start("build engine (onnxruntime)", 1)
         options = _options(threads=1)
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        with replacing(out) as stream, tempfile.TemporaryDirectory(dir=out.parent, prefix=".build.") as folder:
-            optimised = Path(folder) / "engine.onnx"
+        sweep(out)
+        with replacing(out) as stream, folder_beside(out) as folder:
+            optimised = folder / "engine.onnx"
             options.optimized_model_filepath = str(optimised)
             session = _session(model, options)
             names = [[tensor.name for tensor in side] for side in (session.get_inputs(), session.get_outputs())]
@@ -164,6 +165,8 @@ def _options(threads: int) -> Any:  # noqa: ANN401 - onnxruntime is untyped
 def _session(path: Path, options: Any) -> Any:  # noqa: ANN401 - onnxruntime is untyped
     if not path.is_file():
         raise EngineError(f"could not open {path}", found="no such file", wanted="a model or an engine")
+    if not os.access(path, os.R_OK):
+        raise EngineError(f"could not open {path}", found="permission denied", wanted="a file that this user may read")
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except _ERRORS as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mien.files import replacing, scratch
-from mien.parts import held, part_of, sweep
+from mien.parts import folder_beside, held, part_of, sweep
 
 ROOT = Path(__file__).resolve().parents[3]
 DEAD = 4_194_304
@@ -38,6 +38,16 @@ def test_parts_of_the_dead_are_swept(tmp_path):
     file = tmp_path / f".b.{DEAD}-ffffffff.part"
     file.write_text("half")
     assert set(sweep(tmp_path / "b")) == {folder.name, file.name}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_a_library_is_a_part(tmp_path):
+    """It lies beside the final name and is nobody's to sweep while it is in use; afterwards it is gone."""
+    with folder_beside(tmp_path / "b") as folder:
+        (folder / "x").write_text("half")
+        assert folder.parent == tmp_path
+        assert folder.name.startswith(f".b.{os.getpid()}-")
+        assert sweep(tmp_path / "b") == ()
     assert list(tmp_path.iterdir()) == []
 
 
