@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mien.errors import ConfigError
 
 _PLACEHOLDER = re.compile(r"(?i)^(change[-_ ]?me|todo|xxx+|password|secret|<.*>)$")
+_KINDS = {list: "a list", str: "text", int: "a number", float: "a number", bool: "yes or no"}
 _SECRET_KEY = re.compile(r"(?i)(password|secret|token)$")
 
 
@@ -78,7 +79,12 @@ def read_settings(model: type[S], path: Path, overrides: Mapping[str, Any] | Non
     if loaded is None:
         loaded = {}
     if not isinstance(loaded, dict):
-        raise ConfigError(f"{path} is not a table of settings", found=type(loaded).__name__, wanted="key: value lines")
+        raise ConfigError(
+            f"{path} is not a table of settings",
+            found=_KINDS.get(type(loaded), "one value"),
+            wanted="key: value lines",
+            remedy="write the settings as 'key: value', one a line, without a leading '-'",
+        )
     return settings_from(model, {**loaded, **_given(overrides or {})}, source=str(path))
 
 

@@ -12,13 +12,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from mien.bundle import verify_bundle
+from mien.console import SILENT, Progress
 from mien.errors import BundleError, ConfigError
 from mien.files import replacing
 from mien.release import Manifest
+from optimize.bundle.archive import Counted, mebibytes
 from optimize.bundle.staging import staged
+from optimize.mistaken import check_bundle
 
 _MOST_FILES = 256
 _MOST_BYTES = 2 << 30
@@ -30,9 +33,10 @@ def opened(bundle: Path) -> Iterator[Path]:
     """Yield a bundle's folder; an archive is unpacked into a temporary one, which vanishes at the end.
 
     Raises:
-        BundleError: the archive is damaged or holds what no bundle holds.
+        BundleError: it is weights or a graph; the archive is damaged or holds what no bundle holds.
         UnavailableError: there is no room for it.
     """
+    check_bundle(bundle)
     if not bundle.is_file():
         yield bundle
         return
@@ -43,7 +47,7 @@ def opened(bundle: Path) -> Iterator[Path]:
         yield folder
 
 
-def unpack(archive: Path, out: Path) -> Manifest:
+def unpack(archive: Path, out: Path, progress: Progress = SILENT) -> Manifest:
     """Unpack an archive into a new folder, and hold its bytes against its manifest.
 
     Raises:
@@ -53,23 +57,39 @@ def unpack(archive: Path, out: Path) -> Manifest:
     """
     if out.exists() or out.is_symlink():
         raise ConfigError(f"{out} exists already", wanted="a new folder", remedy="choose another --out")
+    check_bundle(archive)
     with staged(out) as folder:
-        _extract(archive, folder)
+        _extract(archive, folder, progress)
         return verify_bundle(folder)
 
 
-def _extract(archive: Path, folder: Path) -> None:
+def _extract(archive: Path, folder: Path, progress: Progress = SILENT) -> None:
     import zstandard
 
     try:
-        with archive.open("rb") as stream, zstandard.ZstdDecompressor().stream_reader(stream) as plain:
-            _extract_all(archive, plain, folder)
+        with _opened(archive) as stream:
+            progress.start("unpack, MiB", mebibytes(archive.stat().st_size))
+            counted = cast("IO[bytes]", Counted(stream, progress))
+            with zstandard.ZstdDecompressor().stream_reader(counted) as plain:
+                _extract_all(archive, plain, folder)
     except (zstandard.ZstdError, tarfile.TarError, EOFError) as error:
         raise BundleError(
             f"{archive} is no archive of a bundle",
             found=str(error)[:200],
             wanted="a .tar.zst that 'mien optimize pack' wrote",
             remedy=_AGAIN,
+        ) from error
+
+
+def _opened(archive: Path) -> IO[bytes]:
+    try:
+        return archive.open("rb")
+    except OSError as error:
+        raise BundleError(
+            f"could not read {archive}",
+            found=error.strerror or str(error),
+            wanted="a .tar.zst that 'mien optimize pack' wrote",
+            remedy="check the path and its mode",
         ) from error
 
 

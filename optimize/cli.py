@@ -115,11 +115,12 @@ def export(
     from mien.console import out as stdout
     from mien.console import print_json, progress_bar
     from mien.files import sha256_of
-    from optimize.graph.export import export_fp32, graph_spec
+    from optimize.graph.export import check_asked, export_fp32, graph_spec
     from optimize.graph.weights import open_weights
     from optimize.outputs import check_out
 
     check_out(out, weights)
+    check_asked(imgsz, top_k, max_batch)
     opened = open_weights(weights)
     spec = graph_spec(opened, imgsz, top_k, max_batch)
     with progress_bar() as progress:
@@ -205,9 +206,12 @@ def unpack(
     as_json: bool = JSON,
 ) -> None:
     """Unpack what 'pack' wrote into a new folder, and check every byte of it."""
+    from mien.console import progress_bar
     from optimize.archived import unpack as extract
 
-    _show(out, extract(archive, out), as_json=as_json, commands=_next(out))
+    with progress_bar() as progress:
+        manifest = extract(archive, out, progress)
+    _show(out, manifest, as_json=as_json, commands=_next(out))
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from mien.errors import ConfigError, ModelError
+from mien.errors import BundleError, ConfigError, ModelError
 from mien.release import MANIFEST
 
 WEIGHTS = "a YOLOv8 or YOLO11 detector (.pt) trained with ultralytics"
@@ -97,6 +97,26 @@ def check_graph(path: Path) -> None:
         what = "a release bundle" if (path / MANIFEST).is_file() else "a folder"
         named = f"name one of those in it: {', '.join(map(_word, inside))}" if inside else "name a file (.onnx)"
         raise ModelError(f"{path} is no graph", found=what, wanted=GRAPH, remedy=named)
+
+
+def check_bundle(path: Path) -> None:
+    """Make sure that a path can be a bundle or its archive, as far as its name tells.
+
+    Raises:
+        BundleError: weights or a graph.
+    """
+    kinds = {
+        ".pt": ("weights", f"mien optimize run --weights {_word(path)} --data DATA --out BUNDLE"),
+        ".onnx": ("a graph", "mien optimize run --weights WEIGHTS --data DATA --out BUNDLE"),
+    }
+    if path.is_dir() or path.suffix not in kinds:
+        return
+    kind, command = kinds[path.suffix]
+    raise BundleError(
+        f"{path} is {kind}, not a bundle",
+        wanted="the folder of a release bundle, or its archive (.tar.zst)",
+        remedy=f"make a bundle with: {command}",
+    )
 
 
 def _weights_in(folder: Path) -> list[Path]:

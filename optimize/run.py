@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from edge.vision.reference import write_reference
 from mien.console import SILENT, Progress
 from mien.dataset import Dataset, hash_of, read_dataset
 from mien.errors import GateError
+from mien.files import sha256_of
 from mien.release import (
     REFERENCE,
     Calibration,
@@ -28,7 +30,7 @@ from mien.release import (
     Target,
     Variant,
 )
-from optimize.bundle.provenance import provenance
+from optimize.bundle.provenance import provenance, read_record
 from optimize.bundle.staging import check_target, entry, staged, write_manifest
 from optimize.calibration.images import FEWEST, HELD_OUT, CalibrationSet, calibration_set, count_for, evenly
 from optimize.calibration.thresholds import METHODS
@@ -37,12 +39,13 @@ from optimize.evaluate.fidelity import Witness
 from optimize.evaluate.judge import Judge, Judgement
 from optimize.evaluate.run import check_labelled, validation_images
 from optimize.gate import GateLimits, Measured, measured_line
-from optimize.graph.export import GraphSpec, export_fp32, graph_spec
+from optimize.graph.export import GraphSpec, check_asked, export_fp32, graph_spec
 from optimize.graph.structure import quantised_decode_nodes
 from optimize.graph.weights import Weights, check_labels, open_weights
 from optimize.images import Judged
 from optimize.int8 import Workshop, compare_methods, open_workshop
 from optimize.machine import latency_conditions
+from optimize.mistaken import check_weights
 from optimize.quantize.interface import Quantizer
 from optimize.report.write import write_report
 from optimize.sensitivity import LAYER_FRAMES, Study, Witnesses, fewest, ladder, study
@@ -173,6 +176,8 @@ def optimize(order: Order, progress: Progress = SILENT) -> Result:
 
 def _read(order: Order, release: ReleaseRef, progress: Progress) -> _Source:
     quantizer = quantizer_called(order.quantizer)
+    check_asked(order.imgsz, order.top_k, order.max_batch)
+    record = _record(order)
     dataset = read_dataset(order.data)
     check_labelled(dataset)
     calibrating = count_for(dataset, order.calibration_images) if "int8" in order.precisions else FP16_FRAMES
@@ -190,11 +195,19 @@ def _read(order: Order, release: ReleaseRef, progress: Progress) -> _Source:
         provenance=provenance(
             weights_sha256=weights.sha256,
             data_sha256=hash_of(dataset, ("train", "val"), progress),
-            training_record=order.training_record,
+            record=record,
         ),
         images=validation_images(dataset, spec, progress=progress),
         calibrating=calibrating,
     )
+
+
+def _record(order: Order) -> Mapping[str, Any]:
+    """What the training record tells; it must be of these weights, which are not opened for that."""
+    if order.training_record is None:
+        return {}
+    check_weights(order.weights)
+    return read_record(order.training_record, sha256_of(order.weights))
 
 
 def _make_others(

@@ -50,7 +50,7 @@ def parse_precisions(text: str) -> tuple[Precision, ...]:
             "these precisions cannot be made",
             found=text,
             wanted=f"some of {', '.join(known)}, fp32 among them: the others are judged against it",
-            remedy="name such with --precision, or leave it out to make all",
+            remedy="name them so: --precision fp32,int8, or leave it out to make all",
         )
     return tuple(name for name in known if name in wanted)
 

@@ -33,7 +33,7 @@ def write_archive(bundle: Path, out: Path, progress: Progress = SILENT) -> Path:
     manifest = verify_bundle(bundle)
     names = [MANIFEST, *sorted(entry.path for entry in manifest.entries())]
     sizes = {name: (bundle / name).stat().st_size for name in names}
-    progress.start("archive, MiB", sum(_mebibytes(size) for size in sizes.values()))
+    progress.start("archive, MiB", sum(mebibytes(size) for size in sizes.values()))
     with (
         replacing(out) as stream,
         zstandard.ZstdCompressor(level=_LEVEL).stream_writer(stream, closefd=False) as packed,
@@ -44,11 +44,11 @@ def write_archive(bundle: Path, out: Path, progress: Progress = SILENT) -> Path:
             info.size = sizes[name]
             info.mode = 0o644
             with (bundle / name).open("rb") as source:
-                tar.addfile(info, cast("IO[bytes]", _Counted(source, progress)))
+                tar.addfile(info, cast("IO[bytes]", Counted(source, progress)))
     return out
 
 
-class _Counted:
+class Counted:
     """A stream that tells how far it was read."""
 
     def __init__(self, source: IO[bytes], progress: Progress) -> None:
@@ -57,12 +57,14 @@ class _Counted:
         self._read = 0
 
     def read(self, size: int = -1) -> bytes:
+        """Read on, and tell of it."""
         content = self._source.read(size)
-        before = _mebibytes(self._read)
+        before = mebibytes(self._read)
         self._read += len(content)
-        self._progress.advance(_mebibytes(self._read) - before)
+        self._progress.advance(mebibytes(self._read) - before)
         return content
 
 
-def _mebibytes(size: int) -> int:
+def mebibytes(size: int) -> int:
+    """So many are begun by a number of bytes."""
     return -(-size // 2**20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,13 +19,14 @@ _TOOLS = ("torch", "ultralytics", "onnx", "onnxruntime", "nvidia-modelopt", "onn
 _LICENCES = {"model": "AGPL-3.0-or-later", "ultralytics": "AGPL-3.0"}
 
 
-def provenance(*, weights_sha256: str, data_sha256: str, training_record: Path | None) -> Provenance:
+def provenance(*, weights_sha256: str, data_sha256: str, record: Mapping[str, Any]) -> Provenance:
     """Collect what is known.
 
-    Raises:
-        ConfigError: the training record cannot be read, or tells of other weights.
+    Args:
+        weights_sha256: of the weights' bytes.
+        data_sha256: the data set's version.
+        record: what the training record tells, see :func:`read_record`; empty where none was given.
     """
-    record = read_record(training_record, weights_sha256) if training_record else {}
     return Provenance(
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         git_commit=record.get("git_commit") or _git_commit(),
@@ -47,8 +49,9 @@ def read_record(path: Path, weights_sha256: str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ConfigError(
             f"could not read the training record {path}",
-            found=str(error)[:200],
+            found=getattr(error, "strerror", None) or str(error)[:200],
             wanted="the run.json that 'mien train run' writes",
+            remedy="give the run.json that lies beside the weights, or leave --training-record out",
         ) from error
     record = record if isinstance(record, dict) else {}
     told = {name: part.get("sha256") for name in ("early", "final") if isinstance(part := record.get(name), dict)}

@@ -48,30 +48,8 @@ def graph_spec(weights: Weights, size: str | None, top_k: int | None = None, max
     Raises:
         ConfigError: not such a size, or no multiple of the model's stride; more boxes than anchors, or no such batch.
     """
-    if not 1 <= max_batch <= _LARGEST_BATCH:
-        raise ConfigError(
-            "no graph takes that many frames in one call",
-            found=f"max-batch {max_batch}",
-            wanted=f"1 … {_LARGEST_BATCH}",
-            remedy="give the number of cameras that share the engine: --max-batch 4",
-        )
-    text = size or str(weights.trained_size)
-    parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdigit() for part in parts):  # noqa: PLR2004
-        raise ConfigError(
-            "no such image size",
-            found=text,
-            wanted="a side such as 640, or HEIGHTxWIDTH such as 384x640",
-            remedy="name such a size with --imgsz",
-        )
-    height, width = int(parts[0]), int(parts[-1])
-    if max(height, width) > _LARGEST_SIDE:
-        raise ConfigError(
-            "no device takes an image of this size",
-            found=f"{height}x{width}",
-            wanted=f"sides up to {_LARGEST_SIDE} pixels",
-            remedy="name such a size with --imgsz",
-        )
+    check_asked(size, top_k, max_batch)
+    height, width = _sides(size or str(weights.trained_size))
     if not height or not width or height % weights.stride or width % weights.stride:
         raise ConfigError(
             "the model cannot take this image size",
@@ -89,6 +67,56 @@ def graph_spec(weights: Weights, size: str | None, top_k: int | None = None, max
         )
     boxes = min(TOP_K, anchors) if top_k is None else top_k
     return GraphSpec(height=height, width=width, top_k=boxes, max_batch=max_batch)
+
+
+def check_asked(size: str | None, top_k: int | None, max_batch: int) -> None:
+    """Look at what was asked of a graph before its weights are read, as far as that is possible.
+
+    Args:
+        size: as written; ``None`` for the training size.
+        top_k: boxes that come out; ``None`` for the usual number.
+        max_batch: frames of one call at most.
+
+    Raises:
+        ConfigError: no image size, number of boxes or batch that any graph takes.
+    """
+    if not 1 <= max_batch <= _LARGEST_BATCH:
+        raise ConfigError(
+            "no graph takes that many frames in one call",
+            found=f"max-batch {max_batch}",
+            wanted=f"1 … {_LARGEST_BATCH}",
+            remedy="give the number of cameras that share the engine: --max-batch 4",
+        )
+    if top_k is not None and top_k < 1:
+        raise ConfigError(
+            "the graph cannot give that many boxes",
+            found=f"top-k {top_k}",
+            wanted="1 or more, up to the anchors of the model at its image size",
+            remedy=f"leave --top-k out to take {TOP_K}, or name such a number",
+        )
+    if size is not None:
+        _sides(size)
+
+
+def _sides(text: str) -> tuple[int, int]:
+    """Height and width as written."""
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdecimal() for part in parts):  # noqa: PLR2004
+        raise ConfigError(
+            "no such image size",
+            found=text,
+            wanted="a side such as 640, or HEIGHTxWIDTH such as 384x640",
+            remedy="name such a size with --imgsz",
+        )
+    height, width = int(parts[0]), int(parts[-1])
+    if max(height, width) > _LARGEST_SIDE:
+        raise ConfigError(
+            "no device takes an image of this size",
+            found=f"{height}x{width}",
+            wanted=f"sides up to {_LARGEST_SIDE} pixels",
+            remedy="name such a size with --imgsz",
+        )
+    return height, width
 
 
 def export_fp32(weights: Weights, spec: GraphSpec, out: Path, *, progress: Progress = SILENT) -> Path:

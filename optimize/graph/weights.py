@@ -19,6 +19,8 @@ _UNREADABLE = (
     pickle.UnpicklingError,
 )
 _DEFAULT_SIZE = 640
+_COPY_AGAIN = f"copy it again from where it was trained, or {DETECTORS}"
+_DAMAGED = ("truncated or corrupted", "zip archive", "Ran out of input", "UnpicklingError", "invalid load key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,7 +51,7 @@ def open_weights(path: Path) -> Weights:
         model, checkpoint = load_checkpoint(str(path))
     except _UNREADABLE as error:
         raise ModelError(
-            f"{path} is no checkpoint", found=_first_line(error), wanted=WEIGHTS, remedy=DETECTORS
+            f"{path} is no checkpoint", found=_unreadable(path, error), wanted=WEIGHTS, remedy=_COPY_AGAIN
         ) from error
     _refuse_other_heads(path, model)
     _refuse_broken_numbers(path, model)
@@ -109,5 +111,15 @@ def _trained_size(checkpoint: dict[str, Any], model: Any) -> int:  # noqa: ANN40
     return int(max(size)) if isinstance(size, list | tuple) else int(size)
 
 
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"[:200]
+def _unreadable(path: Path, error: BaseException) -> str:
+    """Why weights could not be read; what the libraries say of a damaged file is long and names their own remedies."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    said = " ".join([str(error), str(error.__cause__ or "")])
+    size_bytes = path.stat().st_size
+    if not size_bytes:
+        return "an empty file"
+    if any(word in said for word in _DAMAGED):
+        return f"{size_bytes} bytes that are no whole checkpoint: the file is cut off or damaged, or was never one"
+    first = next(iter(str(error).splitlines()), "").removeprefix("ERROR ❌️").strip()
+    return first.partition(" (")[0] or type(error).__name__

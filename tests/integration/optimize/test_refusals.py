@@ -54,6 +54,16 @@ def test_other_files_are_no_checkpoint(tmp_path, content):
         open_weights(tmp_path / "w.pt")
 
 
+def test_a_cut_checkpoint_is_told_in_words(tmp_path, weights):
+    """What the libraries say of it is long and of their own remedies; ours says that it is cut, and to copy it again."""
+    whole = weights.read_bytes()
+    (tmp_path / "w.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError) as caught:
+        open_weights(tmp_path / "w.pt")
+    assert "cut off or damaged" in caught.value.found
+    assert caught.value.remedy.startswith("copy it again")
+
+
 def test_code_in_a_checkpoint_does_not_run(tmp_path):
     """A pickle that would call something is refused before it does."""
     import torch

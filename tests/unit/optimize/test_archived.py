@@ -106,3 +106,18 @@ def test_a_damaged_archive_is_named(archive, tmp_path, damage):
     with pytest.raises(BundleError, match=r"faces\.tar\.zst is no archive|is not a release bundle"):
         unpack(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_unpacking_tells_how_far_it_is(archive, tmp_path):
+    """In mebibytes of the archive, and all of them are told of."""
+    told = {"wanted": 0, "done": 0}
+
+    class Told:
+        def start(self, description, total=None):
+            told["wanted"] += total
+
+        def advance(self, units=1, *, note=""):
+            told["done"] += units
+
+    unpack(archive, tmp_path / "again", Told())
+    assert told["done"] == told["wanted"] > 0

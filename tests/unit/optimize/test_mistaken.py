@@ -2,10 +2,10 @@
 
 import pytest
 
-from mien.errors import ConfigError, ModelError
+from mien.errors import BundleError, ConfigError, ModelError
 from mien.release import MANIFEST
 from optimize.graph.classes import check_classes
-from optimize.mistaken import check_graph, check_pair, check_weights
+from optimize.mistaken import check_bundle, check_graph, check_pair, check_weights
 
 
 def touch(path):
@@ -102,3 +102,14 @@ def test_classes_are_the_same_in_the_same_order():
         check_classes("graph", "m.onnx", many, ["b", "a"])
     assert caught.value.found == f"graph: 80: {', '.join(many[:12])} …"
     assert caught.value.wanted == "data set: 2: b, a"
+
+
+@pytest.mark.parametrize(("name", "kind"), [("final.pt", "weights"), ("model.onnx", "a graph")])
+def test_weights_and_graphs_are_no_bundle(tmp_path, name, kind):
+    """They are told by their name and not taken for a damaged archive; a folder may be called so."""
+    with pytest.raises(BundleError, match=f"is {kind}, not a bundle") as caught:
+        check_bundle(touch(tmp_path / name))
+    assert "mien optimize run --weights" in caught.value.remedy
+    check_bundle(tmp_path / "b.tar.zst")
+    (tmp_path / "folder.pt").mkdir()
+    check_bundle(tmp_path / "folder.pt")

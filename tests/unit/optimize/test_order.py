@@ -10,7 +10,7 @@ from mien.errors import BundleError, ConfigError, ModelError, UnavailableError
 from optimize.bundle.archive import write_archive
 from optimize.bundle.provenance import read_record
 from optimize.bundle.staging import check_target, staged
-from optimize.graph.export import graph_spec
+from optimize.graph.export import check_asked, graph_spec
 from optimize.graph.weights import check_labels, open_weights
 from optimize.torch_runtime import greedy_nms
 from optimize.variants import parse_methods, parse_precisions, quantizer_called
@@ -50,10 +50,17 @@ def test_no_more_boxes_than_anchors():
     """A small input has fewer anchors than a graph gives by default: 32 × 32 has 16 + 4 + 1. Asking for more is refused."""
     assert graph_spec(weights(), "32").top_k == 21
     assert graph_spec(weights(), "320").top_k == 100
-    for asked in (0, 22):
-        with pytest.raises(ConfigError, match="that many boxes") as caught:
-            graph_spec(weights(), "32", asked)
-        assert "1 … 21" in caught.value.wanted
+    with pytest.raises(ConfigError, match="that many boxes") as caught:
+        graph_spec(weights(), "32", 22)
+    assert "1 … 21" in caught.value.wanted
+
+
+@pytest.mark.parametrize("asked", [("abc", None, 1), (None, 0, 1), (None, None, 0), ("9999", None, 1)])
+def test_what_no_graph_takes_needs_no_weights(asked):
+    """The form of size, boxes and batch is looked at alone; what only weights can tell is left to them."""
+    with pytest.raises(ConfigError):
+        check_asked(*asked)
+    check_asked("100", 5000, 4)
 
 
 def test_other_classes_are_refused():
@@ -179,8 +186,9 @@ def test_record_must_tell_of_these_weights(tmp_path):
 def test_no_record(tmp_path, content):
     """A file that is no record is refused."""
     (tmp_path / "run.json").write_text(content)
-    with pytest.raises(ConfigError, match="training record"):
+    with pytest.raises(ConfigError, match="training record") as caught:
         read_record(tmp_path / "run.json", "a" * 64)
+    assert "run.json" in caught.value.remedy
 
 
 def test_supplied_nms_keeps_the_strongest_apart():
