@@ -161,17 +161,19 @@ def facts(as_json: bool = _JSON) -> None:
 def doctor(
     config: Path | None = typer.Option(None, help="Settings file to check."),
     state: Path | None = typer.Option(None, help="State folder; wins over the settings file."),
-    camera: str | None = typer.Option(None, help="Camera to try, even beside a running agent; wins over the file."),
+    camera: str | None = typer.Option(
+        None, help="A camera's name or a source: try it alone, even beside a running agent."
+    ),
     as_json: bool = _JSON,
 ) -> None:
     """Check what a device needs, and say which command mends what is wrong. Ends with 9 if anything is wrong."""
-    from edge.config import read_edge_settings
+    from edge.config import read_edge_settings, with_camera
     from edge.doctor.examine import examine
     from edge.doctor.report import as_json as document
     from edge.doctor.report import summary_of, table_of_findings
     from mien.console import out, print_json, progress_bar
 
-    settings = read_edge_settings(config, {"state": str(state) if state else None, "camera.source": camera})
+    settings = with_camera(read_edge_settings(config, {"state": str(state) if state else None}), camera)
     with progress_bar() as progress:
         findings = examine(settings, insists=camera is not None, progress=progress)
     if as_json:
@@ -241,19 +243,27 @@ def _token_text(token: str | None, token_file: Path | None) -> str:
 def _run_device(config: Path | None, camera: str | None, state: Path | None) -> None:
     import logging
 
-    from edge.config import read_edge_settings
+    from edge.config import read_edge_settings, with_camera
+    from edge.identity.store import IdentityStore
     from edge.main import EdgeDevice
     from edge.reload import run_with_reloads
+    from mien.errors import TrustError
 
     def read() -> Any:  # noqa: ANN401 - imports happen in commands
-        return read_edge_settings(config, {"camera.source": camera, "state": str(state.resolve()) if state else None})
+        settings = read_edge_settings(config, {"state": str(state.resolve()) if state else None})
+        return with_camera(settings, camera)
 
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
     for noisy in ("httpx", "httpcore", "tuf"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    run_with_reloads(read, EdgeDevice)
+    try:
+        run_with_reloads(read, EdgeDevice)
+    except TrustError as error:
+        if not IdentityStore(read().state).exists():
+            error.remedy += ", or run without a fleet: mien edge run --bundle FOLDER --camera SOURCE"
+        raise
 
 
 def _run_bundle(wanted: Any, *, as_json: bool) -> None:  # noqa: ANN401 - as above

@@ -60,12 +60,12 @@ def snapshot(
     as_json: bool = _JSON,
 ) -> None:
     """Take one picture, to aim and focus a camera. It stays on this machine, readable by its owner only."""
-    from edge.config import read_edge_settings
+    from edge.config import read_edge_settings, with_camera
     from edge.snapshot import take, write
     from mien.console import out, print_json, table_of
 
-    settings = read_edge_settings(config)
-    wanted = _camera_of(settings, camera)
+    settings = with_camera(read_edge_settings(config), camera)
+    wanted = _only_camera(settings)
     with ExitStack() as closing:
         model = _model_of(settings, bundle, closing)
         found = take(wanted.source, wanted.options().impatient(), model, show_faces=show_faces)
@@ -77,18 +77,14 @@ def snapshot(
         out().print(table_of("snapshot", ("what", "value"), list(facts.items())))
 
 
-def _camera_of(settings: EdgeSettings, camera: str | None) -> CameraSettings:
+def _only_camera(settings: EdgeSettings) -> CameraSettings:
     from mien.errors import ConfigError
 
-    cameras = {one.name: one for one in settings.all_cameras}
-    if camera is None:
-        if len(cameras) > 1:
-            raise ConfigError(
-                "which camera?", wanted=", ".join(cameras), remedy="add --camera NAME, one of those in the settings"
-            )
-        return settings.all_cameras[0]
-    named = cameras.get(camera)
-    return named or settings.all_cameras[0].model_copy(update={"source": camera})
+    cameras = settings.all_cameras
+    if len(cameras) > 1:
+        names = ", ".join(camera.name for camera in cameras)
+        raise ConfigError("which camera?", wanted=names, remedy="add --camera NAME, one of those in the settings")
+    return cameras[0]
 
 
 def _model_of(settings: EdgeSettings, bundle: Path | None, closing: ExitStack) -> LoadedModel | None:
@@ -151,6 +147,6 @@ def _bench_table(found: dict[str, Any]) -> Any:  # noqa: ANN401 - rich is import
         )
         for one in found["variants"]
     ]
-    columns = ("variant", ">engine fps", ">p95 ms", ">pipeline fps", ">frame p95 ms", ">W", ">mJ/frame", ">agreement")
+    columns = ("variant", ">engine fps", ">p95 ms", ">pipeline fps", ">frame p95 ms", ">W", ">mJ/frame", ">agree")
     runtime, source = found["variants"][0]["runtime"], found["variants"][0]["power_source"]
     return table_of(f"{found['release']} on {runtime}, power: {source}", columns, rows)

@@ -298,6 +298,33 @@ def read_edge_settings(path: Path | None, overrides: dict[str, Any] | None = Non
     return settings_from(EdgeSettings, values, source=str(path or "the command line"))
 
 
+def with_camera(settings: EdgeSettings, camera: str | None) -> EdgeSettings:
+    """The settings with the one camera that a command line names; all of it stays with ``None``.
+
+    Args:
+        settings: of the device.
+        camera: the name of one of its cameras, or a source. Where there is one camera its options stay with another
+            source; where there are several, nobody said whose would count, and none do.
+
+    Raises:
+        ConfigError: there are several cameras, and this is neither the name of one nor a source.
+    """
+    if camera is None:
+        return settings
+    named = {one.name: one for one in settings.all_cameras}
+    if camera in named:
+        return settings.model_copy(update={"cameras": (named[camera],) if settings.cameras else ()})
+    if not settings.cameras:
+        return settings.model_copy(update={"camera": settings.camera.model_copy(update={"source": camera})})
+    if "/" not in camera and not Path(camera).exists():
+        raise ConfigError(
+            f"no camera is called {camera}",
+            wanted=f"{', '.join(named)}, or a source such as /dev/video0",
+            remedy="name one of them with --camera",
+        )
+    return settings.model_copy(update={"camera": CameraSettings(source=camera), "cameras": ()})
+
+
 def _put(values: dict[str, Any], keys: list[str], value: object) -> None:
     *sections, last = keys
     for section in sections:

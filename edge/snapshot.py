@@ -25,7 +25,8 @@ from mien.files import replacing
 _SETTLE_FRAMES = 10
 """A camera's exposure and white balance need some frames; of a file the first one will do."""
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
-_QUALITY = 92
+_ENCODING = dict.fromkeys((".jpg", ".jpeg"), (cv2.IMWRITE_JPEG_QUALITY, 92))
+"""PNG keeps every pixel as it is, and has no quality to set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +100,8 @@ def write(snapshot: Snapshot, path: Path) -> None:
     """
     if path.suffix.lower() not in _SUFFIXES:
         raise ConfigError(f"{path} names no picture", wanted=", ".join(sorted(_SUFFIXES)), remedy="name it so")
-    done, content = cv2.imencode(path.suffix.lower(), snapshot.image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    suffix = path.suffix.lower()
+    done, content = cv2.imencode(suffix, snapshot.image, _ENCODING.get(suffix, ()))
     if not done:
         raise UnavailableError(f"the picture could not be encoded for {path}")
     with replacing(path, mode=0o600) as stream:

@@ -95,5 +95,9 @@ def test_a_snapshot_of_one_of_several_cameras_is_asked_for_by_name(picture: Path
     refused = _mien(*common)
     assert refused.returncode == 3
     assert "door, yard" in refused.stderr
-    assert _mien(*common, "--camera", "door").returncode == 0
+    unknown = _mien(*common, "--camera", "c")
+    assert unknown.returncode == 3
+    assert "door, yard, or a source" in unknown.stderr
+    done = _mien(*common, "--camera", "door")
+    assert (done.returncode, done.stderr) == (0, "")
     assert out.is_file()

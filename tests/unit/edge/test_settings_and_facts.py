@@ -15,7 +15,7 @@ from tuf.api.exceptions import (
     UnsignedMetadataError,
 )
 
-from edge.config import EdgeSettings, read_edge_settings
+from edge.config import CameraSettings, EdgeSettings, read_edge_settings, with_camera
 from edge.facts import cpu_model, jetpack_of, jetson_capability, l4t_version, read_facts
 from edge.update.interface import ERROR_CODES, REFUSED_CODES
 from edge.update.tuf_source import code_of
@@ -84,6 +84,27 @@ def test_an_arm_cpu_is_named_by_its_numbers() -> None:
     """Arm's /proc/cpuinfo has no model name."""
     assert cpu_model("processor : 0\nCPU implementer : 0x41\nCPU part : 0xd42\n") == "arm 0x41 0xd42"
     assert cpu_model("model name : Some CPU @ 2.0GHz\n") == "Some CPU @ 2.0GHz"
+
+
+TWO = EdgeSettings(
+    cameras=(CameraSettings(name="a", source="csi://0", width=640, height=480), CameraSettings(name="b", source="/b"))
+)
+
+
+def test_a_camera_is_named_by_its_name_or_by_a_source() -> None:
+    """Of several, the named one alone; a source stands in for all, with no options that were meant for another."""
+    assert with_camera(TWO, None) is TWO
+    assert [camera.source for camera in with_camera(TWO, "b").all_cameras] == ["/b"]
+    assert with_camera(TWO, "rtsp://host/cam").all_cameras == (CameraSettings(source="rtsp://host/cam"),)
+    one = EdgeSettings(camera=CameraSettings(source="/dev/video0", max_fps=5))
+    assert with_camera(one, "/dev/video1").camera == CameraSettings(source="/dev/video1", max_fps=5)
+
+
+def test_a_name_that_no_camera_has_is_refused_with_those_there_are() -> None:
+    """It is no source either."""
+    with pytest.raises(ConfigError) as caught:
+        with_camera(TWO, "zz")
+    assert caught.value.wanted.startswith("a, b, or a source")
 
 
 def test_this_machines_facts_can_be_read() -> None:
