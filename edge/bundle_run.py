@@ -7,8 +7,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -41,6 +41,11 @@ from mien.release import BuildEngine, LoadEngine, Manifest, Precision, Refusal, 
 
 _log = logging.getLogger(__name__)
 
+_OPTIONS = {
+    "choose another one with api.port, or an address of this machine with api.host": "choose another one with "
+    "--http-port; 0 takes a free one",
+    "power.replay": "--power-replay",
+}
 _LOOK_S = 0.25
 _PREVIEW_FPS = 15.0
 _GIVE_UP_AFTER_S = 60.0
@@ -94,7 +99,8 @@ def run_bundle(
     """Run a bundle until the source ends, enough was run, or ``stop`` is set.
 
     Returns:
-        The summary, ready for JSON: release, variant, camera, frames, fps, latency, detections, power.
+        The summary, ready for JSON: release, variant, camera, frames (those let go for newer ones, those skipped since
+        they are no picture), fps, latency, detections, power.
 
     Raises:
         BundleError: the bundle is damaged.
@@ -121,14 +127,27 @@ def run_bundle(
             open_engine(engine_path, choice.runtime, threads=run.threads, graph_sha256=graph)
         )
         model = LoadedModel.of(manifest, choice.variant.precision, choice.runtime, engine)
-        source = open_power(run.power, replay=run.power_replay)
+        with _in_options():
+            source = open_power(run.power, replay=run.power_replay)
         power = PowerSampler(source, interval_s=0.5)
         closing.callback(power.close)
-        served = ServedRun(run.api, PrivacySettings(show_faces=run.show_faces), power)
+        with _in_options():
+            served = ServedRun(run.api, PrivacySettings(show_faces=run.show_faces), power)
         closing.callback(served.close)
         if served.url is not None:
             on_serve(served.url)
         return _followed(run, model, camera, power, served, stop=stop, on_glance=on_glance)
+
+
+@contextmanager
+def _in_options() -> Iterator[None]:
+    """Let an error name the option of this command in place of the key in a settings file, which this run has not."""
+    try:
+        yield
+    except MienError as error:
+        for key, option in _OPTIONS.items():
+            error.remedy = error.remedy.replace(key, option)
+        raise
 
 
 def chosen(manifest: Manifest, facts: DeviceFacts, policy: VariantPolicy) -> LoadEngine | BuildEngine:
@@ -212,7 +231,8 @@ def _followed(
         pipeline.stop()
     tally = meter.take()
     _raise_fault(pipeline)
-    return _summary(camera.name, model, power, tally, dropped=pipeline.take_dropped())
+    lost = {"dropped": pipeline.take_dropped(), "skipped": camera.bad_frames + pipeline.bad_frames}
+    return _summary(camera.name, model, power, tally, lost)
 
 
 def _source_of(camera: Camera, max_fps: float | None) -> Source:
@@ -235,7 +255,7 @@ def _raise_fault(pipeline: Pipeline) -> None:
 
 
 def _summary(
-    camera: str, model: LoadedModel, power: PowerSampler, tally: FrameTally, *, dropped: int
+    camera: str, model: LoadedModel, power: PowerSampler, tally: FrameTally, lost: dict[str, int]
 ) -> dict[str, Any]:
     if tally.frames == 0:
         raise UnavailableError(
@@ -249,7 +269,7 @@ def _summary(
         "runtime": f"{info.runtime} {info.runtime_version}",
         "camera": camera,
         "frames": tally.frames,
-        "dropped": dropped,
+        **lost,
         "seconds": round(tally.seconds, 3),
         "fps": round(tally.frames / tally.seconds, 2) if tally.seconds else 0.0,
         "latency_ms": {stage: figures.model_dump() for stage, figures in percentiles_of(tally.latency_ms).items()},

@@ -30,6 +30,7 @@ def run_tables(summary: dict[str, Any]) -> list[Table]:
         ("release", f"{summary['release']} {summary['precision']}, {summary['runtime']}"),
         ("camera", summary["camera"]),
         ("frames", f"{summary['frames']} in {summary['seconds']:.1f} s, {summary['dropped']} let go"),
+        *([("skipped", f"{summary['skipped']} that are no picture")] if summary["skipped"] else []),
         ("fps", f"{summary['fps']:.1f}"),
         ("power", watt),
         ("energy per inference", f"{energy:.3f} J ({power['source']})" if energy is not None else None),

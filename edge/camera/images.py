@@ -86,7 +86,7 @@ class ImageFolder:
             self._pace.close()
 
     def _count_bad(self, path: Path) -> None:
-        if not self.bad_frames:
+        if not self.bad_frames and len(self.paths) > 1:
             _log.warning("%s cannot be read as an image; such files are skipped and counted", path)
         self.bad_frames += 1
         self._bad_in_a_row += 1

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -65,7 +66,8 @@ def test_a_bundle_runs_on_every_frame_of_a_video(bundle: Path, video: Path, tmp_
     )
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
-    assert (summary["release"], summary["frames"], summary["dropped"]) == ("faces@1.0.0", 30, 0)
+    assert summary["release"] == "faces@1.0.0"
+    assert (summary["frames"], summary["dropped"], summary["skipped"]) == (30, 0, 0)
     assert summary["power"]["source"] in {"replay", "nvml", "rapl"}
     found = [json.loads(line) for line in lines.read_text().splitlines()]
     assert len(found) == 30
@@ -73,6 +75,31 @@ def test_a_bundle_runs_on_every_frame_of_a_video(bundle: Path, video: Path, tmp_
     assert best["label"] == "sad"
     assert np.allclose(best["box"], [32, 32, 64, 64], atol=2)
     assert cv2.VideoCapture(str(preview)).get(cv2.CAP_PROP_FRAME_COUNT) == 30
+
+
+def test_a_fault_is_told_once_and_in_the_words_of_the_command(bundle: Path, video: Path, tmp_path: Path) -> None:
+    """A full disk, a port that is taken and a recording that is not there name the option, not a key of a file."""
+    common = ("run", "--bundle", str(bundle), "--camera", str(video))
+    full = _mien(*common, "--save-detections", "/dev/full", cache=tmp_path)
+    assert full.returncode == 10, full.stderr
+    assert full.stderr.count("could not write /dev/full") == 1
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = _mien(*common, "--http-port", str(taken.getsockname()[1]), cache=tmp_path)
+    assert port.returncode == 10
+    assert "--http-port" in port.stderr
+    assert "api." not in port.stderr
+    power = _mien(*common, "--power-replay", str(tmp_path / "none.log"), "--power", "replay", cache=tmp_path)
+    assert power.returncode == 3
+    assert "--power-replay" in power.stderr
+    assert "power.replay" not in power.stderr
+
+
+def test_a_device_without_an_identity_is_told_both_ways(tmp_path: Path) -> None:
+    """Enrol it, or run a bundle without a fleet."""
+    done = _mien("run", "--state", str(tmp_path))
+    assert done.returncode == 8
+    assert "mien edge enroll" in done.stderr
+    assert "--bundle FOLDER --camera SOURCE" in done.stderr.replace("\n", " ").replace("          ", "")
 
 
 def test_an_engine_is_built_once(bundle: Path, video: Path, tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
-from edge.report import status_of, status_table
+from edge.report import run_tables, status_of, status_table
 from edge.telemetry.spool import Spool, SpoolLimits
 from mien import topics
 from mien.messages import Event, encode
@@ -17,6 +18,28 @@ def _read(state: Path) -> str:
     console = Console(width=100, record=True)
     console.print(status_table(status_of(state)))
     return console.export_text()
+
+
+@pytest.mark.parametrize("skipped", [0, 3])
+def test_pictures_that_were_skipped_are_told(skipped: int) -> None:
+    """In a row of their own, and only when there are any."""
+    summary = {
+        "release": "faces@1.0.0",
+        "precision": "fp32",
+        "runtime": "onnxruntime 1",
+        "camera": "folder",
+        "frames": 5,
+        "dropped": 0,
+        "skipped": skipped,
+        "seconds": 1.0,
+        "fps": 5.0,
+        "power": {"source": "none"},
+        "latency_ms": {},
+        "detections": {},
+    }
+    console = Console(width=100, record=True)
+    console.print(run_tables(summary)[0])
+    assert ("3 that are no picture" in console.export_text()) is bool(skipped)
 
 
 def test_frames_of_each_camera_and_what_was_given_up_are_told(tmp_path: Path) -> None:
