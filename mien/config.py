@@ -1,7 +1,8 @@
 """One way to read configuration: a file becomes a frozen value, or every fault in it is reported at once.
 
 The models are pydantic classes derived from :class:`Settings`, kept beside the code which uses them. An unknown key is
-a fault, with the nearest valid name; a placeholder secret is a fault; nothing is read twice.
+a fault, with the nearest valid name; a placeholder secret is a fault; nothing is read twice. What must agree between
+values is looked at too wherever the section's own values are sound.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, Union
 
@@ -18,6 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mien.errors import ConfigError
+from mien.faults import place_of, touched, without_echoes, without_faulty, words_for
 
 _PLACEHOLDER = re.compile(r"(?i)^(change[-_ ]?me|todo|xxx+|password|secret|<.*>)$")
 _KINDS = {list: "a list", str: "text", int: "a number", float: "a number", bool: "yes or no"}
@@ -103,7 +105,8 @@ def settings_from(model: type[S], values: Mapping[str, Any], *, source: str) -> 
     try:
         settings = model.model_validate(values)
     except ValidationError as error:
-        faults += [_fault(model, problem) for problem in error.errors()]
+        problems = without_echoes(error.errors())
+        faults += [_fault(model, problem, values) for problem in (*problems, *_hidden(model, values, problems))]
     else:
         if not faults:
             return settings
@@ -119,8 +122,31 @@ def _given(overrides: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in overrides.items() if value is not None}
 
 
-def _fault(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
-    location = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
+def _hidden(
+    model: type[BaseModel], values: Mapping[str, Any], problems: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """What does not agree between the sound values, which pydantic looks at only where no single one is wrong.
+
+    The wrong ones are left out for it, so a section that one stands in directly is not judged.
+    """
+    seen = {(tuple(problem["loc"]), problem["msg"]) for problem in problems}
+    sections = touched(problems)
+    try:
+        model.model_validate(without_faulty(values, problems))
+    except ValidationError as error:
+        return [
+            problem
+            for problem in error.errors()
+            if problem["type"] == "value_error"
+            and isinstance(problem.get("input"), dict)
+            and (tuple(problem["loc"]), problem["msg"]) not in seen
+            and tuple(part for part in problem["loc"] if not isinstance(part, int)) not in sections
+        ]
+    return []
+
+
+def _fault(model: type[BaseModel], problem: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    location = place_of(problem["loc"], values)
     if problem["type"] == "extra_forbidden":
         valid = _valid_names(model, problem["loc"][:-1])
         alike = nearest(str(problem["loc"][-1]), valid)
@@ -128,10 +154,10 @@ def _fault(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
         return f"{location}: unknown key; {hint}"
     if problem["type"] == "missing":
         return f"{location}: missing"
-    given, said = problem.get("input"), problem["msg"].removeprefix("Value error, ")
+    given, said = problem.get("input"), words_for(problem)
     if isinstance(given, dict):
         return f"{location}: {said}"
-    shown = "***" if _SECRET_KEY.search(location) else repr(given)[:80]
+    shown = "***" if _SECRET_KEY.search(".".join(map(str, problem["loc"]))) else repr(given)[:80]
     return f"{location}: {said} (found {shown})"
 
 
