@@ -95,7 +95,7 @@ def cameras_of(pipeline: Pipeline, sources: Sequence[Source]) -> tuple[CameraSta
         state: CameraState = "ended" if ended or error is not None else "away" if camera.is_away else "live"
         count = counts[source.name]
         width, height = count.size or (None, None)
-        facts = " · ".join(text for text in (camera.name, camera.description) if text)
+        facts = " · ".join(text for text in (camera.name, camera.away_because or camera.description) if text)
         return CameraStatus(
             name=source.name,
             state=state,

@@ -63,6 +63,11 @@ class LiveCapture:
                 raise
             self._lost(error)
 
+    @property
+    def away_because(self) -> str:
+        """What the last try to open or read it met; empty while it is there."""
+        return (self._reason or "it gives no frames") if self.is_away else ""
+
     def read(self) -> Frame | None:
         """The next frame; ``None`` once closed.
 
@@ -125,6 +130,7 @@ class LiveCapture:
             if picture is not None:
                 self.reconnects += 1
                 self.is_away = False
+                self._reason = ""
                 _log.info("camera %s is back after %.1f s", self.name, time.monotonic() - lost_at_s)
                 return picture
             if limit_s is not None and time.monotonic() - lost_at_s > limit_s:

@@ -52,6 +52,7 @@ class VideoFile:
         self._pool = FramePool()
         self._size: tuple[int, int] | None = None
         self.is_away = False
+        self.away_because = ""
         self.reconnects = 0
         self.bad_frames = 0
         width, height = (self._capture.get(p) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))

@@ -56,6 +56,11 @@ class ImageFolder:
         return str(self._path)
 
     @property
+    def away_because(self) -> str:
+        """Why a folder that is played can be away."""
+        return "no file in it can be read as an image" if self.is_away else ""
+
+    @property
     def live(self) -> bool:
         """Whether images come at a rate."""
         return self._pace is not None

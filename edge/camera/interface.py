@@ -59,6 +59,10 @@ class Camera(Protocol):
         """Whether the source is lost at the moment and being opened again."""
 
     @property
+    def away_because(self) -> str:
+        """Why it is away, without a password; empty while it is there."""
+
+    @property
     def reconnects(self) -> int:
         """How often the source was lost and came back."""
 

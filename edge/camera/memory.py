@@ -19,6 +19,7 @@ class MemoryCamera:
     name = "memory"
     live = False
     is_away = False
+    away_because = ""
     reconnects = 0
     bad_frames = 0
 

@@ -23,6 +23,7 @@ class SyntheticCamera:
 
     live = True
     is_away = False
+    away_because = ""
     reconnects = 0
     bad_frames = 0
 

@@ -19,6 +19,7 @@ class FakeCamera:
         self.live = live
         self.closed = False
         self.is_away = False
+        self.away_because = ""
         self.reconnects = 0
         self.bad_frames = 0
         self.description = ""

@@ -49,6 +49,10 @@
       this.detail.textContent = facts.filter(Boolean).join(" · ");
       this.image.alt = `What camera ${camera.name} sees`;
     }
+    lose() {
+      this.badge.textContent = "no answer";
+      this.badge.className = "badge";
+    }
     async watch() {
       for (;;) {
         if (document.hidden) await new Promise((seen) => document.addEventListener("visibilitychange", seen, { once: true }));
@@ -104,8 +108,12 @@
     for (const target of find("plots").querySelectorAll("[data-plot]")) {
       const data = series(target.dataset.plot);
       const none = target.parentElement.querySelector(".none");
-      const empty = points.length > 0 && data[1].every((value) => value === null);
-      if (none) { none.hidden = !empty; target.hidden = empty; }
+      const early = points.length < 2;
+      const empty = early || data[1].every((value) => value === null);
+      none.textContent = early ? "No window yet: a line begins with the second." : target.dataset.none;
+      none.hidden = !empty;
+      target.hidden = !none.hidden;
+      target.parentElement.classList.toggle("slim", empty);
       if (empty) continue;
       const old = plots.get(target);
       if (old && !anew) { old.setData(data); continue; }
@@ -177,6 +185,7 @@
   }
   function showBeat(beat) {
     find("lost").hidden = true;
+    document.body.classList.remove("lost");
     put("ready", beat.ready ? "ready" : "not ready");
     find("ready").className = `badge ${beat.ready ? "good" : "bad"}`;
     const { model, limits, figures } = beat;
@@ -209,6 +218,8 @@
   });
   stream.addEventListener("error", () => {
     find("lost").hidden = false;
+    document.body.classList.add("lost");
+    for (const card of shown.values()) card.lose();
     put("ready", "no answer");
     find("ready").className = "badge bad";
     if (stream.readyState === EventSource.CLOSED && login === "yes") location.assign("/login");

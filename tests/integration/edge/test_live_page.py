@@ -168,6 +168,8 @@ def test_a_device_that_stops_is_told_on_the_page(state: DeviceState, open_page: 
         api.close()
         page.wait_for_selector("#lost:not([hidden])")
         assert page.locator("#ready").inner_text() == "no answer"
+        assert page.locator(".camera .badge").all_inner_texts() == ["no answer"] * 2
+        assert page.locator("#cameras .good").count() == 0
         assert page.locator("#f-fps").inner_text() == "9.5"
 
 
@@ -177,7 +179,12 @@ def test_what_this_device_cannot_measure_is_said(state: DeviceState, open_page: 
     bare.add_window(window(power=Power(source="none"), temperature_c={}))
     with served(bare) as api:
         page = open_page(api.url)
+        _until(page, "document.querySelectorAll('.none:not([hidden])').length === 4")
+        assert page.locator("#plots").inner_text().count("No window yet") == 4
+        bare.add_window(window(1, power=Power(source="none"), temperature_c={}))
         _until(page, "document.querySelectorAll('.none:not([hidden])').length === 2")
+        assert "no source of power figures" in page.locator("#plots").inner_text()
+        assert page.evaluate("document.querySelector('.slim').clientHeight < 60")
         assert page.locator("#f-power").inner_text() == "—"
         assert "source: none" in page.locator(".tiles").inner_text()
 

@@ -90,10 +90,12 @@ def test_each_camera_is_told_as_it_is(pipeline: Pipeline, cameras: tuple[Source,
     door, yard = (source.camera for source in cameras)
     assert isinstance(door, FakeCamera)
     assert isinstance(yard, FakeCamera)
-    door.is_away, door.description = True, "MJPG 1280×720"
+    door.is_away, door.away_because = True, "nothing listens there"
+    yard.description = "MJPG 1280×720"
     yard.reconnects, yard.bad_frames = 2, 3
     first, second = cameras_of(pipeline, cameras)
-    assert (first.name, first.state, first.detail) == ("door", "away", "fake · MJPG 1280×720")
+    assert (first.name, first.state, first.detail) == ("door", "away", "fake · nothing listens there")
+    assert second.detail == "fake · MJPG 1280×720"
     assert (second.state, second.reconnects, second.bad_frames) == ("live", 2, 3)
     yard.fail()
     wait_until(lambda: cameras_of(pipeline, cameras)[1].state == "ended", what="the end of one camera")

@@ -133,8 +133,10 @@ def test_a_source_that_is_not_there_yet_is_waited_for() -> None:
     """A device that starts before its camera counts it as away, then reads it."""
     camera = _capture(CameraError("off"), FakeSource(GOOD), options=CameraOptions(wait_for_first=True))
     assert camera.is_away
+    assert "off" in camera.away_because
     assert camera.read() is not None
     assert not camera.is_away
+    assert camera.away_because == ""
 
 
 def test_a_wrong_setting_is_not_waited_for() -> None:
