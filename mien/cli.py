@@ -163,17 +163,19 @@ def _report_usage(error: Any) -> None:  # noqa: ANN401 - typer's own error of a 
 
 def report(error: MienError) -> None:
     """Print an error: for people on stderr, and as one JSON document on stdout when ``--json`` was given."""
-    from mien.console import err, print_json
+    from mien.console import err, print_json, wrapped
 
     if "--json" in sys.argv:
         print_json(error.as_dict() | ({"faults": list(error.faults)} if isinstance(error, ConfigError) else {}))
     console = err()
-    console.print(f"[bold red]error[/] {_plain(error.what)}", highlight=False, soft_wrap=True)
+    said = _plain(wrapped(error.what, console, indent=6))
+    console.print(f"[bold red]error[/] {said}", highlight=False, soft_wrap=True)
     for label, text in (("found", error.found), ("wanted", error.wanted)):
         if text:
-            console.print(f"  [dim]{label:7}[/]{_plain(text)}", highlight=False, soft_wrap=True)
+            said = _plain(wrapped(text, console, indent=9))
+            console.print(f"  [dim]{label:7}[/]{said}", highlight=False, soft_wrap=True)
     for fault in getattr(error, "faults", ()):
-        console.print(f"  - {_plain(fault)}", highlight=False, soft_wrap=True)
+        console.print(f"  - {_plain(wrapped(fault, console, indent=4))}", highlight=False, soft_wrap=True)
     if error.remedy:
         console.print(f"  [bold green]next   [/]{_plain(error.remedy)}", highlight=False, soft_wrap=True)
 

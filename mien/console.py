@@ -8,17 +8,29 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
 T = TypeVar("T")
+_NOTES_FROM = 110
+"""Columns from which a bar has room for a note beside it."""
+_LEAST_WIDTH = 20
 
 
 class Progress(Protocol):
@@ -79,20 +91,26 @@ def err() -> Console:
 def progress_bar() -> Iterator[Progress]:
     """Show progress bars on stderr while the block runs; work of unknown length pulses beside the time it took.
 
-    They go to the stream that is stderr now: libraries that are silenced later by redirecting it silence no bar.
+    On a narrow screen the notes are left out, so that each bar stays in one line. They go to the stream that is stderr
+    now: libraries that are silenced later by redirecting it silence no bar.
     """
-    columns = (
+    console = Console(file=sys.stderr)
+    with RichProgress(*_columns(console.width), console=console) as rich:
+        bar = _Bar(rich)
+        yield bar
+        bar.settle()
+
+
+def _columns(width: int) -> list[ProgressColumn]:
+    columns: list[ProgressColumn] = [
         TextColumn("  {task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", style="dim", markup=False),
-    )
-    with RichProgress(*columns, console=Console(file=sys.stderr)) as rich:
-        bar = _Bar(rich)
-        yield bar
-        bar.settle()
+    ]
+    note = TextColumn("{task.fields[note]}", style="dim", markup=False)
+    return [*columns, note] if width >= _NOTES_FROM else columns
 
 
 def tracked(items: Sequence[T], description: str, progress: Progress = SILENT) -> Iterator[T]:
@@ -101,6 +119,37 @@ def tracked(items: Sequence[T], description: str, progress: Progress = SILENT) -
     for item in items:
         yield item
         progress.advance()
+
+
+def wrapped(text: str, console: Console, *, indent: int = 0) -> str:
+    """Prose with line breaks between words where a person reads it in a terminal; paths and long words stay whole.
+
+    What is not a terminal gets it as one line. Print it with ``soft_wrap``; commands are not for this.
+
+    Args:
+        text: what is said; its own line breaks are kept.
+        console: where.
+        indent: of the lines after the first, and of what stands before the text on the first.
+    """
+    if not console.is_terminal:
+        return text
+    width, begin = max(console.width, indent + _LEAST_WIDTH), " " * indent
+    lines = [
+        textwrap.fill(
+            line, width, initial_indent=begin, subsequent_indent=begin, break_long_words=False, break_on_hyphens=False
+        )
+        for line in text.splitlines()
+    ]
+    return "\n".join(lines)[indent:]
+
+
+def show_notes(notes: Iterable[str], console: Console, *, word: str = "note", style: str = "yellow") -> None:
+    """Print what is to be said besides a result, each beginning with one word."""
+    indent = len(word) + 3
+    for note in notes:
+        console.print(
+            f"  [{style}]{word}[/] {escape(wrapped(note, console, indent=indent))}", highlight=False, soft_wrap=True
+        )
 
 
 def table_of(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

@@ -253,7 +253,7 @@ def _show(
     notes: Sequence[str] = (),
     commands: Sequence[str] = (),
 ) -> None:
-    from mien.console import out, print_json, table_of
+    from mien.console import out, print_json, show_notes, table_of, wrapped
 
     rows = [_row(manifest, variant) for variant in manifest.variants]
     if as_json:
@@ -279,11 +279,10 @@ def _show(
     if any("onnxruntime" not in row["runtimes"] for row in rows):
         console.print("  in brackets: a CPU's time for a file that is made for TensorRT", highlight=False)
     for limit in manifest.known_limits:
-        console.print(f"  {limit}", highlight=False, soft_wrap=True)
-    for path, reasons in manifest.gate.refused.items():
-        console.print(f"  [red]refused[/] {path}: {reasons}", highlight=False, soft_wrap=True)
-    for note in notes:
-        console.print(f"  [yellow]note[/] {note}", highlight=False, soft_wrap=True)
+        console.print(f"  {wrapped(limit, console, indent=2)}", markup=False, highlight=False, soft_wrap=True)
+    refused = [f"{path}: {reasons}" for path, reasons in manifest.gate.refused.items()]
+    show_notes(refused, console, word="refused", style="red")
+    show_notes(notes, console)
     for command in commands:
         console.print(f"  [bold green]next[/] {command}", highlight=False, soft_wrap=True)
 

@@ -95,6 +95,8 @@ def _quantise_with(model: Path, calibration: Path, best: Mapping[str, Any]) -> s
 
 
 def _show_methods(rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    from rich.padding import Padding
+
     from mien.console import out, table_of
 
     cells = [
@@ -110,7 +112,7 @@ def _show_methods(rows: Sequence[Mapping[str, Any]], title: str) -> None:
     ]
     head = ("quantiser", "method", ">loss", ">mAP50-95 against FP32", ">confidence shift", ">changed images")
     out().print(table_of(title, head, cells))
-    out().print(f"  truest first, by {RANK}", highlight=False)
+    out().print(Padding(f"truest first, by {RANK}", (0, 0, 0, 2)), highlight=False)
 
 
 def quantize(
@@ -268,13 +270,14 @@ def _way(quantizer: str | None, method: str | None) -> _Way:
 
 
 def _show_notes(notes: Sequence[str]) -> None:
-    from mien.console import out
+    from mien.console import out, show_notes
 
-    for note in notes:
-        out().print(f"  [yellow]note[/] {note}", highlight=False, soft_wrap=True)
+    show_notes(notes, out())
 
 
 def _show_study(found: Study) -> None:
+    from rich.padding import Padding
+
     from mien.console import out, table_of
 
     layers = [
@@ -293,7 +296,7 @@ def _show_study(found: Study) -> None:
     table = table_of(title, ("layer", ">loss", ">mAP50-95 lost", ">confidence shift"), layers)
     table.columns[0].overflow = "fold"  # a name that is cut cannot be given to --keep-float
     out().print(table)
-    out().print(f"  worst first, by {RANK}", highlight=False)
+    out().print(Padding(f"worst first, by {RANK}", (0, 0, 0, 2)), highlight=False)
     curve = [
         (point.float_layers, f"{point.map50_95_lost:.4f}", f"{point.size_bytes / 1e6:.2f} MB") for point in found.curve
     ]
