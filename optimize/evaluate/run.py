@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from edge.engine.chooser import open_engine
@@ -82,7 +82,8 @@ def detect(
     """Every image's detections above :data:`EVALUATION_THRESHOLD`, in its own pixels.
 
     Args:
-        engines: of one file; each works through its share of the images in a thread of its own.
+        engines: of one file; each works through its share of the images in a thread of its own. One may stand
+            there several times.
         frames: what to look at.
         outputs: thresholds of use, of which the overlap counts here.
         name: of the file, to be shown.
@@ -112,9 +113,13 @@ def detect(
 
 @contextmanager
 def engines_of(path: Path) -> Iterator[list[Engine]]:
-    """The engine of a file once for each core, closed at the end."""
-    with ExitStack() as stack:
-        yield [stack.enter_context(open_engine(path, "onnxruntime")) for _ in range(workers())]
+    """The engine of a file as often as there are cores, closed at the end.
+
+    It is one session, opened once: onnxruntime guarantees that several threads may call it at a time
+    (github.com/microsoft/onnxruntime/pull/19301).
+    """
+    with open_engine(path, "onnxruntime") as engine:
+        yield [engine] * workers()
 
 
 def workers() -> int:
