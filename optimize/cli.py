@@ -49,7 +49,7 @@ def run(
     calibration_images: int = cli_steps.IMAGES,
     top_k: int | None = TOP_K,
     max_batch: int = MAX_BATCH,
-    gate: Path = typer.Option(None, help="Limits (YAML); those of configs/gates/default.yaml unless given."),
+    gate: Path = typer.Option(None, help="Limits (YAML); those of docs/optimizer.md unless given."),
     training_record: Path = typer.Option(None, help="The run.json of the training."),
     intended_use: str = typer.Option("Not stated.", help="What the model is for; stands on its card."),
     seed: int = typer.Option(0, help="Chooses the calibration images."),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from mien.console import Progress
     from mien.devices import DeviceClass, PowerMode
+    from mien.release import Precision
     from optimize.estimate import Compared
     from optimize.outlook import Outlook
     from optimize.plan import Plan
@@ -50,14 +51,14 @@ def plan(
     wanted = _precisions(precision)
     named = _one_model(weights, model, architecture)
     _check_plot(plot, named)
-    draft = make_plan(device, release, precisions=wanted, mode=asked, imgsz=imgsz, graph=named)
+    own = _own_precision(model)
+    draft = make_plan(device, release, precisions=wanted, mode=asked, imgsz=imgsz, graph=named, made_in=own)
     outlooks: tuple[Outlook, ...] = ()
     if named:
         with progress_bar() as progress:
             workload = _workload(device, weights, model, architecture, imgsz, progress)
-        draft = make_plan(
-            device, release, precisions=wanted, mode=asked, imgsz=f"{workload.height}x{workload.width}", graph=named
-        )
+        size = f"{workload.height}x{workload.width}"
+        draft = make_plan(device, release, precisions=wanted, mode=asked, imgsz=size, graph=named, made_in=own)
         measured = _measured(workload, architecture, (*device_classes(), device))
         outlooks = _outlooks(device, draft, workload, asked, measured)
     written = _write_plot(plot, draft, outlooks) if plot else None
@@ -126,6 +127,16 @@ def _one_model(weights: Path | None, model: Path | None, architecture: str | Non
     return (f"{architecture}, untrained" if architecture else given[0]) if given else None
 
 
+def _own_precision(model: Path | None) -> Precision | None:
+    if model is None:
+        return None
+    from optimize.mistaken import check_graph
+    from optimize.workload import stated_precision
+
+    check_graph(model)
+    return stated_precision(model)
+
+
 def _check_plot(plot: Path | None, named: str | None) -> None:
     from mien.errors import ConfigError
 
@@ -151,11 +162,9 @@ def _workload(
     progress: Progress,
 ) -> Workload:
     from mien.errors import ConfigError
-    from optimize.mistaken import check_graph
     from optimize.workload import read_workload
 
     if model is not None:
-        check_graph(model)
         workload = read_workload(model)
         found = f"{workload.height}x{workload.width}"
         if imgsz is not None and imgsz.lower() not in {

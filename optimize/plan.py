@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 from mien.devices import DeviceClass, JetPack, PowerMode, made_for, refuse_missing_precisions
@@ -79,6 +80,7 @@ def make_plan(
     mode: PowerMode | None = None,
     imgsz: str | None = None,
     graph: str | None = None,
+    made_in: Precision | None = None,
 ) -> Plan:
     """Decide what would be built.
 
@@ -89,12 +91,15 @@ def make_plan(
         mode: the power mode asked for; the class's default unless given.
         imgsz: the image size; the class's default unless given.
         graph: what the model is made from, such as a weights file; ``None`` when it was not said.
+        made_in: the precision of a graph that is there already; anything can be made from FP32 and from what is none.
 
     Raises:
-        ConfigError: no precision is called that, or no detector takes that image size.
+        ConfigError: no precision is called that or can be made from that graph; no detector takes that image size.
         UnsupportedError: the class or mien lacks a precision, or this JetPack's TensorRT is too old.
     """
-    wanted = chosen_precisions(device, precisions)
+    own = made_in if made_in != "fp32" else None
+    wanted = chosen_precisions(device, precisions or ([own] if own else None))
+    _refuse_others(wanted, own, graph)
     version = _tensorrt(device, jetpack)
     return Plan(
         target=device.name,
@@ -108,12 +113,31 @@ def make_plan(
         imgsz=image_size(imgsz or str(device.defaults.imgsz)),
         graph=graph or "not said; any YOLOv8 or YOLO11 detector",
         power_mode=mode.name if mode else device.defaults.power_mode,
-        builds=tuple(_build(name, version, device) for name in wanted),
+        builds=tuple(_build(name, version, device, Path(graph).name if graph and own else None) for name in wanted),
         where=_WHERE,
         why_there=_why_there(device, version),
-        reasons=tuple(_reasons(device, asked_precisions=precisions, asked_mode=mode)),
+        reasons=tuple(_reasons(device, why_these=_why_these(precisions, own), asked_mode=mode)),
         warnings=tuple(_warnings(device, jetpack)),
     )
+
+
+def _refuse_others(wanted: Sequence[str], own: Precision | None, graph: str | None) -> None:
+    others = [name for name in wanted if own and name != own]
+    if others:
+        raise ConfigError(
+            f"{graph} is a graph in {own}: no other precision can be made from it",
+            found=f"--precision {','.join(others)}",
+            wanted=f"{own}, or an FP32 graph or weights",
+            remedy="leave --precision out, or name model.fp32.onnx of the bundle with --model",
+        )
+
+
+def _why_these(asked: Sequence[str] | None, own: Precision | None) -> str:
+    if asked:
+        return "precisions as asked for"
+    if own:
+        return f"precision {own}: the graph's own; no other can be made from it"
+    return "precisions: all that mien makes and this hardware calculates in"
 
 
 def _why_there(device: DeviceClass, version: str) -> str:
@@ -178,7 +202,7 @@ def _tensorrt(device: DeviceClass, jetpack: JetPack) -> str:
     return version
 
 
-def _build(precision: Precision, version: str, device: DeviceClass) -> Build:
+def _build(precision: Precision, version: str, device: DeviceClass, file: str | None = None) -> Build:
     strong = _numbers(version)[0] >= STRONG_TYPES_SINCE
     how = "strongly typed network: every type is the graph's own" if strong else f"types allowed by {_FLAGS[precision]}"
     tf32 = (
@@ -188,7 +212,7 @@ def _build(precision: Precision, version: str, device: DeviceClass) -> Build:
     )
     return Build(
         precision=precision,
-        file=_FILES[precision],
+        file=file or _FILES[precision],
         types=_TYPES[precision],
         engine=f"TensorRT {version}, {how}{tf32}",
         dla=_dla(precision, device, version),
@@ -211,13 +235,8 @@ def _dla(precision: Precision, device: DeviceClass, version: str) -> str:
     return words
 
 
-def _reasons(device: DeviceClass, *, asked_precisions: Sequence[str] | None, asked_mode: PowerMode | None) -> list[str]:
-    reasons = [f"default precision {device.defaults.precision}: {device.defaults.why}"]
-    reasons.append(
-        "precisions as asked for"
-        if asked_precisions
-        else "precisions: all that mien makes and this hardware calculates in"
-    )
+def _reasons(device: DeviceClass, *, why_these: str, asked_mode: PowerMode | None) -> list[str]:
+    reasons = [f"default precision {device.defaults.precision}: {device.defaults.why}", why_these]
     if asked_mode is not None:
         reasons.append(f"power mode {asked_mode.name} as asked for; set it with: nvpmodel -m {asked_mode.id}")
     elif device.defaults.power_mode is not None:

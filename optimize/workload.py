@@ -12,12 +12,16 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 import onnx
 from onnx import TensorProto
 
+from edge.engine.interface import PRECISION_KEY
 from mien.devices import HardwarePrecision
 from mien.errors import ModelError
+from mien.release import Precision
+from optimize.graph.metadata import metadata_of
 
 BYTES: dict[HardwarePrecision, float] = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "int8": 1, "fp8": 1, "fp4": 0.5}
 MATRIX = {"Conv", "ConvTranspose", "MatMul", "Gemm"}
@@ -107,8 +111,22 @@ def read_workload(path: Path) -> Workload:
     Raises:
         ModelError: no such file, not a graph, or a graph whose shapes are not fixed.
     """
+    return workload_of(_load(path), source=str(path))
+
+
+def stated_precision(path: Path) -> Precision | None:
+    """What precision a graph file was made in; ``None`` where it does not say.
+
+    Raises:
+        ModelError: no such file, or not a graph.
+    """
+    stated = metadata_of(_load(path)).get(PRECISION_KEY)
+    return next((known for known in get_args(Precision) if known == stated), None)
+
+
+def _load(path: Path) -> onnx.ModelProto:
     try:
-        model = onnx.load(path)
+        return onnx.load(path)
     except OSError as error:
         raise ModelError(
             f"could not read {path}", found=error.strerror or str(error), remedy="check the path"
@@ -120,7 +138,6 @@ def read_workload(path: Path) -> Workload:
             wanted="an ONNX file, as 'mien optimize export' writes it",
             remedy="make one with: mien optimize export",
         ) from error
-    return workload_of(model, source=str(path))
 
 
 def workload_of(model: onnx.ModelProto, *, source: str = "the graph") -> Workload:

@@ -36,6 +36,17 @@ def test_exactly_what_was_asked_for_is_planned(name, wanted):
     assert [build.file for build in builds] == [files[build.precision] for build in builds]
 
 
+def test_only_its_own_precision_is_made_from_a_graph():
+    """From FP32 comes everything; an INT8 graph is the file itself, and another precision of it is refused."""
+    one = planned("orin-nano-8gb", graph="dir/model.int8.onnx", made_in="int8")
+    assert [(build.precision, build.file) for build in one.builds] == [("int8", "model.int8.onnx")]
+    assert any("the graph's own" in reason for reason in one.reasons)
+    assert len(planned("orin-nano-8gb", graph="model.fp32.onnx", made_in="fp32").builds) == 3
+    with pytest.raises(ConfigError, match="no other precision") as caught:
+        planned("orin-nano-8gb", graph="m.onnx", made_in="int8", precisions=["fp16", "int8"])
+    assert caught.value.found == "--precision fp16"
+
+
 @pytest.mark.parametrize("name", device_names())
 def test_every_class_can_be_planned_with_its_defaults(name):
     """The default JetPack is one that mien can build with, and the plan names its TensorRT."""
