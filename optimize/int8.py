@@ -5,7 +5,7 @@ The nodes that choose and decode boxes, the convolutions right before them, and 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,6 +53,11 @@ class Workshop:
         made = insert(self.model, without(self.placement, self.layers, floats), scales)
         set_metadata(made, with_precision(metadata_of(self.model), "int8"))
         return made
+
+    def begins(self, layer: str) -> int:
+        """Where the graph with that layer alone in INT8 begins to differ from FP32: a node's index."""
+        changed = {layer, *(site.node for site in self.layers[layer].sites)}
+        return next(index for index, node in enumerate(self.model.graph.node) if node.name in changed)
 
     def only(self, layer: str, scales: Mapping[str, float]) -> onnx.ModelProto:
         """The FP32 graph with one layer in INT8."""
@@ -159,21 +164,34 @@ def compare_methods(
     )
 
 
-def fidelity_of(graph: onnx.ModelProto, witness: Witness, *, half: bool = True) -> tuple[Fidelity, int]:
+def fidelities_alone(shop: Workshop, scales: Mapping[str, float], witness: Witness) -> Iterator[tuple[str, Fidelity]]:
+    """Hold each layer alone in INT8 against FP32, in the order in which their graphs begin to differ from it.
+
+    They are run with unsigned activations and from where they differ only; the numbers are those of the whole graph.
+    """
+    relay = witness.relay(shop.model)
+    begins = {layer: shop.begins(layer) for layer in shop.layers}
+    for layer in sorted(begins, key=begins.__getitem__):
+        relay.advance(begins[layer])
+        graph = shop.only(layer, scales)
+        shift_activations(graph.graph)
+        yield layer, witness.judge_inferred(relay.finish(graph))
+
+
+def fidelity_of(graph: onnx.ModelProto, witness: Witness) -> tuple[Fidelity, int]:
     """Hold an INT8 graph in memory against FP32.
 
-    It is run with unsigned activations: the same numbers, and a CPU is faster with them.
+    It is run with unsigned activations: the same numbers, and a CPU is faster with them. What is not INT8 calculates in
+    FP16, as in TensorRT's file.
 
     Args:
         graph: is changed.
         witness: FP32's findings.
-        half: let what is not INT8 calculate in FP16, as in TensorRT's file.
 
     Returns:
         What was measured, and the graph's size in bytes.
     """
-    if half:
-        halve(graph.graph)
+    halve(graph.graph)
     shift_activations(graph.graph)
     content = graph.SerializeToString()
     with scratch("int8") as folder:

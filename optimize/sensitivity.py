@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from mien.console import SILENT, Progress
 from optimize.evaluate.fidelity import Witness
-from optimize.int8 import Workshop, fidelity_of
+from optimize.int8 import Workshop, fidelities_alone, fidelity_of
 
 LAYER_FRAMES = 32
-"""So many images are enough to rank layers by; every layer costs as many inferences."""
+"""So many images are enough to rank layers by; every layer costs as many inferences, of what comes after it."""
 _MOST_FLOAT = 0.5
 """A graph with more of its layers than this in floating point is no INT8 graph any more."""
 
@@ -146,8 +146,7 @@ def _layer_losses(
 ) -> Sequence[LayerLoss]:
     progress.start("sensitivity", len(shop.layers))
     found: list[LayerLoss] = []
-    for layer in shop.layers:
-        fidelity, _ = fidelity_of(shop.only(layer, scales), witness, half=False)
+    for layer, fidelity in fidelities_alone(shop, scales, witness):
         found.append(
             LayerLoss(
                 layer=layer,

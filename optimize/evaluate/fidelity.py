@@ -10,13 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
+
 from edge.vision.detections import Detections
 from mien.console import SILENT, Progress
 from mien.errors import DataError
 from mien.release import OutputSpec
 from optimize.evaluate.coco import Truth, mean_average_precision
 from optimize.evaluate.compare import above, compare
-from optimize.evaluate.run import detect, engines_of
+from optimize.evaluate.relay import Relay
+from optimize.evaluate.run import Infer, decoded, detect, engines_of, workers
 from optimize.images import Judged
 
 
@@ -107,7 +110,18 @@ class Witness:
         Raises:
             EngineError: the file does not load or run.
         """
-        found = self._look(graph, progress)
+        return self._weighed(self._look(graph, progress))
+
+    def judge_inferred(self, infer: Infer) -> Fidelity:
+        """Hold against FP32 whatever answers for the index of one of the images."""
+        infers = [infer] * workers()
+        return self._weighed(decoded(infers, self._images, self._outputs, name="a part of the graph"))
+
+    def relay(self, model: onnx.ModelProto) -> Relay:
+        """FP32's values on the images, from which graphs are run that differ from it late."""
+        return Relay(model, [one.frame for one in self._images], workers())
+
+    def _weighed(self, found: Sequence[Detections]) -> Fidelity:
         used = [above(one, self._outputs.score_threshold) for one in found]
         difference = compare(self._wanted, used)
         return Fidelity(

@@ -6,13 +6,13 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from edge.engine.chooser import open_engine
-from edge.engine.interface import Engine
+from edge.engine.interface import Engine, RawOutput
 from edge.vision.decode import decode
 from edge.vision.detections import Detections
 from edge.vision.letterbox import Letterbox
@@ -25,6 +25,8 @@ from optimize.images import Framed, Judged, judged
 
 EVALUATION_THRESHOLD = 0.001
 """Everything above this score is judged; precision curves need the weak detections too."""
+Infer = Callable[[int], RawOutput]
+"""What a graph gives for a frame, by the frame's index."""
 _ROUNDS = 40
 _MOST_NAMED = 3
 _WARM_UP = 5
@@ -89,26 +91,41 @@ def detect(
         name: of the file, to be shown.
         progress: told about each image.
     """
+
+    def infer_with(engine: Engine) -> Infer:
+        return lambda index: engine.infer(frames[index].frame[None])
+
+    return decoded([infer_with(engine) for engine in engines], frames, outputs, name=name, progress=progress)
+
+
+def decoded(
+    infers: Sequence[Infer],
+    frames: Sequence[Framed],
+    outputs: OutputSpec,
+    *,
+    name: str,
+    progress: Progress = SILENT,
+) -> list[Detections]:
+    """The same of whatever answers for a frame's index; see :func:`detect`."""
     everything = outputs.model_copy(update={"score_threshold": EVALUATION_THRESHOLD})
     progress.start(f"judge {name}", len(frames))
-
     stop = threading.Event()
 
     def share(first: int) -> list[Detections]:
         found: list[Detections] = []
-        for one in frames[first :: len(engines)]:
+        for index in range(first, len(frames), len(infers)):
             if stop.is_set():
                 break
-            found.append(decode(engines[first].infer(one.frame[None]), everything, one.geometry))
+            found.append(decode(infers[first](index), everything, frames[index].geometry))
             progress.advance()
         return found
 
-    with ThreadPoolExecutor(len(engines)) as pool:
+    with ThreadPoolExecutor(len(infers)) as pool:
         try:
-            shares = list(pool.map(share, range(len(engines))))
+            shares = list(pool.map(share, range(len(infers))))
         finally:
             stop.set()  # an interrupt need not wait for every image
-    return [shares[index % len(engines)][index // len(engines)] for index in range(len(frames))]
+    return [shares[index % len(infers)][index // len(infers)] for index in range(len(frames))]
 
 
 @contextmanager
