@@ -10,6 +10,12 @@ settings.load_profile("mien")
 
 _TOUCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+for _number in _TOUCHED:
+    # Under nohup, or as a shell's background job, signals are ignored, and children inherit that. What is caught here is
+    # as good as ignored for the tests, and back to the default for the programs that they start.
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda *_: None)
+
 
 @pytest.fixture(autouse=True)
 def signals_stay():
