@@ -128,6 +128,15 @@ def test_built_engine_finds_the_same(model, tmp_path):
     assert sorted(path.name for path in built.parent.iterdir()) == ["engine.ort"]
 
 
+def test_what_a_killed_build_left_is_swept(model, tmp_path):
+    """Folder and file of a process that is gone are removed by the next build of the same engine."""
+    dead = 4_194_304  # one more than the largest process id of Linux
+    (tmp_path / f".engine.{dead}-0123abcd.part").mkdir()
+    (tmp_path / f".engine.{dead}-4567cdef.part").write_bytes(b"half")
+    builder_for("onnxruntime").build(model, tmp_path / "engine")
+    assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "engine"}
+
+
 def test_engine_of_another_version_is_refused(model, tmp_path):
     """An engine that another onnxruntime built must be built again."""
     built = builder_for("onnxruntime").build(model, tmp_path / "engine.ort")
