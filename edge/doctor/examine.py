@@ -170,7 +170,9 @@ def _guarded(check: Check) -> Finding:
         found = "; ".join(part for part in (error.what, error.found) if part)
         return wrong(check.what, found, wanted=error.wanted, remedy=error.remedy)
     except PermissionError as error:
-        return place.no_rights(check.what, str(error.filename or ""), machine.user())
+        return place.no_rights(
+            check.what, machine.barred(str(error.filename)) if error.filename else "", machine.user()
+        )
     except Exception as error:  # noqa: BLE001 - a supervisor: the other findings matter as much
         _log.debug("the check of %s failed", check.what, exc_info=True)
         return wrong(check.what, f"could not be looked at: {type(error).__name__}: {error}", remedy="report this")

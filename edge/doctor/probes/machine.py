@@ -36,6 +36,11 @@ def user() -> str:
         return str(os.geteuid())
 
 
+def barred(path: str) -> str:
+    """What keeps this user from a file: the first folder above it that is shut, else the file itself."""
+    return str(next((one for one in reversed(Path(path).parents) if not os.access(one, os.X_OK)), path))
+
+
 def power_mode() -> PowerModeSeen:
     """The mode by name, and the modes of this board."""
     answer = ask.program(["nvpmodel", "-q"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import os
 import sqlite3
 import threading
 from pathlib import Path
@@ -53,7 +54,7 @@ def test_a_look_that_hangs_or_fails_hides_no_other() -> None:
 @pytest.mark.parametrize(
     ("path", "remedy"),
     [
-        ("/var/lib/mien/identity", "sudo chown -R mien: /var/lib/mien/identity"),
+        ("/etc/hostname", "sudo chown -R mien: /etc/hostname"),
         ("/dev/video0", "sudo usermod -aG GROUP"),
         ("", "sudo -u mien"),
     ],
@@ -69,6 +70,15 @@ def test_what_this_user_may_not_read_is_no_fault_of_mien(path: str, remedy: str)
     assert path in found.found
     assert remedy in found.remedy
     assert "report" not in found.remedy
+
+
+def test_the_folder_that_is_shut_is_named_rather_than_the_file_in_it(tmp_path: Path) -> None:
+    """Rights to the file alone would mend nothing."""
+    shut = tmp_path / "identity"
+    shut.mkdir(mode=0o000)
+    found = machine.barred(str(shut / "key.pem"))
+    assert found == (str(shut / "key.pem") if os.getuid() == 0 else str(shut))
+    assert machine.barred(str(tmp_path / "key.pem")) == str(tmp_path / "key.pem")
 
 
 def test_progress_counts_every_look() -> None:
