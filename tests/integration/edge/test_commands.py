@@ -94,6 +94,17 @@ def test_a_fault_is_told_once_and_in_the_words_of_the_command(bundle: Path, vide
     assert "power.replay" not in power.stderr
 
 
+def test_no_library_prints_beside_what_is_told(bundle: Path, tmp_path: Path) -> None:
+    """FFmpeg and OpenCV have words of their own for a file that is no video, and for a disk that is full."""
+    film = tmp_path / "film.mp4"
+    film.write_text("no film" * 100)
+    refused = _mien("run", "--bundle", str(bundle), "--camera", str(film), cache=tmp_path)
+    assert refused.returncode == 10
+    said = [line for line in refused.stderr.splitlines() if line.strip() and "build engine" not in line]
+    assert said[0].startswith("error could not read the video")
+    assert not any(word in refused.stderr for word in ("moov", "WARN", "ERROR", "OpenCV:"))
+
+
 def test_a_device_without_an_identity_is_told_both_ways(tmp_path: Path) -> None:
     """Enrol it, or run a bundle without a fleet."""
     done = _mien("run", "--state", str(tmp_path))
