@@ -45,7 +45,7 @@ class Supervisor:
             return
         try:
             self._tell("thread_failed", "error", f"a fault in the {self._name} thread, which goes on: {error!r}"[:500])
-        except Exception:  # noqa: BLE001 - the way of events may be what is broken
+        except Exception:  # noqa: BLE001 - supervisor: the way of events may be what is broken
             _log.exception("the fault could not be told")
 
 
