@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, get_args
 
 from mien.devices import DeviceClass, JetPack, PowerMode, made_for, refuse_missing_precisions
@@ -113,7 +112,7 @@ def make_plan(
         imgsz=image_size(imgsz or str(device.defaults.imgsz)),
         graph=graph or "not said; any YOLOv8 or YOLO11 detector",
         power_mode=mode.name if mode else device.defaults.power_mode,
-        builds=tuple(_build(name, version, device, Path(graph).name if graph and own else None) for name in wanted),
+        builds=tuple(_build(name, version, device, graph.rpartition("/")[2] if graph and own else None) for name in wanted),
         where=_WHERE,
         why_there=_why_there(device, version),
         reasons=tuple(_reasons(device, why_these=_why_these(precisions, own), asked_mode=mode)),
