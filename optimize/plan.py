@@ -100,6 +100,7 @@ def make_plan(
     wanted = chosen_precisions(device, precisions or ([own] if own else None))
     _refuse_others(wanted, own, graph)
     version = _tensorrt(device, jetpack)
+    file = graph.rpartition("/")[2] if graph and own else None
     return Plan(
         target=device.name,
         display=device.display,
@@ -112,7 +113,7 @@ def make_plan(
         imgsz=image_size(imgsz or str(device.defaults.imgsz)),
         graph=graph or "not said; any YOLOv8 or YOLO11 detector",
         power_mode=mode.name if mode else device.defaults.power_mode,
-        builds=tuple(_build(name, version, device, graph.rpartition("/")[2] if graph and own else None) for name in wanted),
+        builds=tuple(_build(name, version, device, file) for name in wanted),
         where=_WHERE,
         why_there=_why_there(device, version),
         reasons=tuple(_reasons(device, why_these=_why_these(precisions, own), asked_mode=mode)),
