@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import sqlite3
@@ -34,7 +35,8 @@ from tests.integration.edge.telemetry import assert_complete
 
 pytestmark = pytest.mark.slow
 
-KILLS = 10
+KILLS = int(os.environ.get("MIEN_TEST_KILLS", "10"))
+"""Of the whole agent; those of its telemetry alone are fifty."""
 SEED = 20261125
 CALM = {"enabled": False}
 
