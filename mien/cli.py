@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.models import ParameterInfo
 
 from mien import __version__
-from mien.endings import end_in_order, ended
+from mien.endings import end_in_order, ended, interrupts_unwind
 from mien.errors import ConfigError, ExitCode, MienError, UnavailableError, UnsupportedError, UsageError
 
 _PARTS: dict[str, tuple[str, str, str]] = {
@@ -107,7 +107,8 @@ def main() -> None:
     """Entry point of the console script."""
     end_in_order()
     try:
-        code = _outcome()
+        with interrupts_unwind():
+            code = _outcome()
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         code = ExitCode.INTERRUPTED

@@ -1,8 +1,9 @@
 """How processes end together: a command that is told to end cleans up first, and no child outlives its parent.
 
-An interrupt unwinds a command as an exception, with two exceptions of its own. While modules are imported it waits: an
-exception that rises in a native library's start-up aborts the process. While something half-made lies on the disk it
-removes that and ends the command on the spot: an exception on its way through libraries can be swallowed.
+An interrupt unwinds a command as a KeyboardInterrupt, with three exceptions of its own. Before the command has begun it
+ends the process. While modules are imported it waits: an exception that rises in a native library's start-up aborts the
+process. While something half-made lies on the disk it removes that and ends the command on the spot: an exception on
+its way through libraries can be swallowed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _STDERR = 2
 _SHOW_CURSOR = b"\x1b[?25h\n"
 
 _half_made: list[Path] = []
+_unwinding: list[bool] = []
 
 
 def end_in_order() -> None:
@@ -35,6 +37,19 @@ def end_in_order() -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
+
+
+@contextmanager
+def interrupts_unwind() -> Iterator[None]:
+    """Have an interrupt rise as a KeyboardInterrupt while the block runs, for it is caught around it.
+
+    Outside, nothing was begun that would have to be undone, and nobody would catch it: the process ends at once.
+    """
+    _unwinding.append(True)
+    try:
+        yield
+    finally:
+        _unwinding.pop()
 
 
 def ended() -> None:
@@ -67,7 +82,9 @@ def end_with_parent() -> None:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     if _half_made:
-        _end_at_once()
+        _end_at_once(b"interrupted: nothing is left behind\n")
+    if not _unwinding:
+        _end_at_once(b"interrupted\n")
     if _is_importing(frame):
         signal.signal(signal.SIGALRM, lambda _, later: _interrupt(number, later))
         signal.setitimer(signal.ITIMER_REAL, _LOOK_AGAIN_S)
@@ -75,11 +92,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt(signal.Signals(number).name)
 
 
-def _end_at_once() -> None:
+def _end_at_once(words: bytes) -> None:
     ended()
     for folder in reversed(_half_made):
         shutil.rmtree(folder, ignore_errors=True)
-    os.write(_STDERR, (_SHOW_CURSOR if os.isatty(_STDERR) else b"") + b"interrupted: nothing is left behind\n")
+    os.write(_STDERR, (_SHOW_CURSOR if os.isatty(_STDERR) else b"") + words)
     os._exit(ExitCode.INTERRUPTED)
 
 

@@ -26,11 +26,12 @@ with endings.removed_when_interrupted(folder):
 """
 IMPORTING = """
 sys.path.insert(0, sys.argv[1])
-try:
-    import slow
-    time.sleep(600)
-except KeyboardInterrupt:
-    print(hasattr(slow, "whole"))
+with endings.interrupts_unwind():
+    try:
+        import slow
+        time.sleep(600)
+    except KeyboardInterrupt:
+        print(hasattr(slow, "whole"))
 """
 
 
@@ -60,6 +61,13 @@ def test_an_import_is_not_interrupted(tmp_path):
     (tmp_path / "slow.py").write_text("import time\nprint('on', flush=True)\ntime.sleep(1)\nwhole = True\n")
     code, said, complained = interrupted(IMPORTING, tmp_path, signal.SIGINT, wait=0.1)
     assert (code, said, complained) == (0, "True\n", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_before_a_command_begins_an_interrupt_ends_the_process(tmp_path, number):
+    """Nobody would catch an exception yet: no traceback and no death by the signal, but the code of the table."""
+    code, said, complained = interrupted("print('on', flush=True)\ntime.sleep(600)\n", tmp_path, number)
+    assert (code, said, complained) == (ExitCode.INTERRUPTED, "", "interrupted\n")
 
 
 def test_an_ignored_signal_stays_ignored(tmp_path):
