@@ -187,7 +187,7 @@ class EdgeBench:
                 "MB",
                 3,
                 peer=f"{memory['early_mb']:.1f} MB, then {memory['late_mb']:.1f} MB",
-                reason="most of it comes with the first windows: 2.5 MB between 2,000 and 16,000 frames, none up to 30,000",
+                reason="most comes with the first windows: 2.5 MB between 2,000 and 16,000 frames, none up to 30,000",
             ),
         ]
 
