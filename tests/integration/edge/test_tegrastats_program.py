@@ -16,14 +16,8 @@ from edge.power.ladder import SELDOM_S, Ladder, Rung
 from edge.power.none import NoPower
 from edge.power.tegrastats import Tegrastats
 from tests.fakes.jetson_sysfs import JetsonSysfs
+from tests.fakes.power_recordings import recorded_lines
 from tests.fakes.update_world import FakeClock
-
-RECORDED = Path(__file__).parents[2] / "fixtures" / "power"
-
-
-def _lines(name: str) -> list[str]:
-    text = (RECORDED / f"{name}.txt").read_text(encoding="utf-8")
-    return [line for line in text.splitlines() if not line.startswith("#")]
 
 
 @pytest.fixture
@@ -35,7 +29,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         file.parent.mkdir(exist_ok=True)
         file.write_text(
             f"#!{sys.executable}\nimport os, signal, sys, time\n"
-            f"LINES = {_lines('orin-nano')!r}\n"
+            f"LINES = {recorded_lines('orin-nano')!r}\n"
             "def say(text):\n    print(text, flush=True)\n"
             "def forever():\n    time.sleep(600)\n"
             f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n{body}\n"

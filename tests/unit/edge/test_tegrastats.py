@@ -9,19 +9,14 @@ import pytest
 from edge.power.replay import ReplayedPower, read_recording
 from edge.power.tegraline import TegraLine, parse
 from mien.errors import ConfigError
+from tests.fakes.power_recordings import RECORDED, recorded_lines
 from tests.fakes.update_world import FakeClock
 
-RECORDED = Path(__file__).parents[2] / "fixtures" / "power"
 MHZ = 1e6
 
 
-def _lines(name: str) -> list[str]:
-    text = (RECORDED / f"{name}.txt").read_text(encoding="utf-8")
-    return [line for line in text.splitlines() if not line.startswith("#")]
-
-
 def _parsed(name: str, number: int) -> TegraLine:
-    parsed = parse(_lines(name)[number])
+    parsed = parse(recorded_lines(name)[number])
     assert parsed is not None
     return parsed
 
