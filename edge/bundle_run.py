@@ -115,18 +115,15 @@ def run_bundle(
     manifest = verify_bundle(run.bundle)
     facts = read_facts()
     choice = chosen(manifest, facts, VariantPolicy(precisions=run.precisions))
-    engine_path = engine_for(run.bundle, choice, facts, progress=Stoppable(stop, KeyboardInterrupt, progress))
+    progress = Stoppable(stop, KeyboardInterrupt, progress)
     with ExitStack() as closing:
+        model = open_model(run.bundle, manifest, choice, facts, threads=run.threads, progress=progress)
+        closing.callback(model.engine.close)
         options = CameraOptions(
             realtime=run.realtime, loop=run.loop, max_fps=run.max_fps, give_up_after_s=_GIVE_UP_AFTER_S
         )
         camera = open_camera(run.camera, options)
         closing.callback(camera.close)
-        graph = choice.variant.sha256 if isinstance(choice, BuildEngine) else None
-        engine = closing.enter_context(
-            open_engine(engine_path, choice.runtime, threads=run.threads, graph_sha256=graph)
-        )
-        model = LoadedModel.of(manifest, choice.variant.precision, choice.runtime, engine)
         with _in_options():
             source = open_power(run.power, replay=run.power_replay)
         power = PowerSampler(source, interval_s=0.5)
@@ -166,9 +163,27 @@ def chosen(manifest: Manifest, facts: DeviceFacts, policy: VariantPolicy) -> Loa
     return choice
 
 
-def engine_for(
-    bundle: Path, choice: LoadEngine | BuildEngine, facts: DeviceFacts, *, progress: Progress = SILENT
-) -> Path:
+def open_model(
+    bundle: Path,
+    manifest: Manifest,
+    choice: LoadEngine | BuildEngine,
+    facts: DeviceFacts,
+    *,
+    threads: int = 1,
+    progress: Progress = SILENT,
+) -> LoadedModel:
+    """The chosen variant, built where it must be, and opened; the caller closes its engine.
+
+    Raises:
+        EngineError: it cannot be built or opened.
+    """
+    path = _engine_for(bundle, choice, facts, progress)
+    graph = choice.variant.sha256 if isinstance(choice, BuildEngine) else None
+    engine = open_engine(path, choice.runtime, threads=threads, graph_sha256=graph)
+    return LoadedModel.of(manifest, choice.variant.precision, choice.runtime, engine)
+
+
+def _engine_for(bundle: Path, choice: LoadEngine | BuildEngine, facts: DeviceFacts, progress: Progress) -> Path:
     """The engine's file: the bundle's own, or one built here and kept in the user's cache."""
     model = bundle / choice.variant.path
     if isinstance(choice, LoadEngine):

@@ -89,21 +89,20 @@ def _only_camera(settings: EdgeSettings) -> CameraSettings:
 
 def _model_of(settings: EdgeSettings, bundle: Path | None, closing: ExitStack) -> LoadedModel | None:
     """The bundle's model, else that of the device's active release, else none."""
-    from edge.bundle_run import chosen, engine_for
+    from edge.bundle_run import chosen, open_model
     from edge.engine.chooser import open_engine
     from edge.facts import read_facts
     from edge.pipeline.model import LoadedModel
     from edge.update.slots import SlotStore
     from mien.bundle import verify_bundle
-    from mien.release import BuildEngine, VariantPolicy
+    from mien.release import VariantPolicy
 
     if bundle is not None:
         manifest, facts = verify_bundle(bundle), read_facts()
         choice = chosen(manifest, facts, VariantPolicy())
-        graph = choice.variant.sha256 if isinstance(choice, BuildEngine) else None
-        path = engine_for(bundle, choice, facts)
-        engine = closing.enter_context(open_engine(path, choice.runtime, graph_sha256=graph))
-        return LoadedModel.of(manifest, choice.variant.precision, choice.runtime, engine)
+        model = open_model(bundle, manifest, choice, facts)
+        closing.callback(model.engine.close)
+        return model
     slots = settings.state / "slots"
     active = SlotStore(slots).active() if slots.is_dir() else None
     if active is None:

@@ -16,12 +16,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge.bundle_run import engine_for
+from edge.bundle_run import open_model
 from edge.camera.chooser import open_camera
 from edge.camera.interface import Camera, CameraError, Image
 from edge.camera.memory import MemoryCamera
 from edge.camera.options import CameraOptions
-from edge.engine.chooser import open_engine
 from edge.engine.interface import Engine
 from edge.facts import read_facts
 from edge.pipeline.meter import FrameMeter
@@ -131,15 +130,13 @@ def _measured(
     power: PowerSampler,
     progress: Progress,
 ) -> VariantFigures:
-    path = engine_for(order.bundle, choice, facts, progress=progress)
-    graph = choice.variant.sha256 if isinstance(choice, BuildEngine) else None
-    with open_engine(path, choice.runtime, threads=order.threads, graph_sha256=graph) as engine:
+    model = open_model(order.bundle, manifest, choice, facts, threads=order.threads, progress=progress)
+    with model.engine as engine:
         reference = order.bundle / REFERENCE
         agreement = agreement_with_reference(engine, reference, manifest.outputs) if reference.is_file() else None
         progress.start(f"{choice.variant.precision}: engine alone", round(order.seconds))
         spent_ms = _engine_alone(engine, manifest, pictures, order.seconds, progress)
         progress.start(f"{choice.variant.precision}: pipeline", round(order.seconds))
-        model = LoadedModel.of(manifest, choice.variant.precision, choice.runtime, engine)
         began_s = time.monotonic()
         fps, p95_ms, frames = _pipeline(model, pictures, order.seconds, progress)
         watts = power_of(power.since(began_s), power.name, seconds=time.monotonic() - began_s, frames=frames)
