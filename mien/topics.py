@@ -1,7 +1,8 @@
 """MQTT topic names under ``mien/v1/{device_id}/``, modelled on thin-edge.io: one subtree a device.
 
 A device may publish ``status``, ``twin``, ``m``, ``e``, ``update`` and its answers under ``cmd``; the fleet publishes
-``desired`` and requests under ``cmd``. The certificate's CN is the device id.
+``desired`` and requests under ``cmd``. Files go in blocks over ``stream``: the device asks on ``get``, the fleet
+answers on ``data`` (:mod:`mien.streams`). The certificate's CN is the device id.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ EVENT = "e"
 UPDATE = "update"
 DESIRED = "desired"
 COMMAND = "cmd"
+STREAM, GET, DATA = "stream", "get", "data"
+STREAM_GET, STREAM_DATA = f"{STREAM}/{GET}", f"{STREAM}/{DATA}"
 
 FROM_DEVICE = (STATUS, TWIN, WINDOW, EVENT, UPDATE)
 

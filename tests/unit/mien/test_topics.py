@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.errors import ConfigError
-from mien.topics import Address, all_devices, parse, topic, valid_device_id
+from mien.topics import STREAM_DATA, STREAM_GET, Address, all_devices, parse, topic, valid_device_id
 
 
 @given(st.from_regex(r"\A[a-z0-9][a-z0-9-]{0,20}\Z"), st.sampled_from(["status", "m", "update"]))
@@ -32,3 +32,9 @@ def test_commands_keep_their_rest():
     """Operation and id follow the channel."""
     assert parse("mien/v1/cam-1/cmd/restart/7") == Address(device_id="cam-1", channel="cmd", rest=("restart", "7"))
     assert all_devices("m") == "mien/v1/+/m"
+
+
+def test_streams_have_two_topics_of_a_device():
+    """One that it asks on and one that it is answered on."""
+    assert parse(topic("cam-1", STREAM_GET)) == Address(device_id="cam-1", channel="stream", rest=("get",))
+    assert parse(topic("cam-1", STREAM_DATA)) == Address(device_id="cam-1", channel="stream", rest=("data",))
