@@ -14,6 +14,7 @@ from mien.errors import DataError
 from mien.facts import DeviceFacts
 from mien.lifecycle import UpdateState
 from mien.release import Precision, ReleaseRef, Runtime, Sha256
+from mien.windows import MaintenanceWindow
 
 MAX_PAYLOAD_BYTES = 128 * 1024
 """AWS IoT Core's message limit, kept so that a fleet can move there."""
@@ -163,8 +164,16 @@ class Desired(Message):
     issued_at: Amount
     timeout_s: Amount = 600.0
     rollback: bool = False
-    """Return to this release from the local slot; no jitter, no download when it is there."""
+    """Return to this release from the local slot; no jitter, no window, no download when it is there."""
     probe: ProbePolicy = ProbePolicy()
+    download_windows: tuple[MaintenanceWindow, ...] = Field(default=(), max_length=32)
+    """When the release may be downloaded, checked and built; empty: at any time. A site's own windows hold as well."""
+    install_windows: tuple[MaintenanceWindow, ...] = Field(default=(), max_length=32)
+    """When the device may switch to it, likewise."""
+    max_bytes_per_s: Annotated[int, Field(ge=1024)] | None = None
+    """Of the download, at most; a site may set less."""
+    jitter_s: Annotated[float, Field(ge=0, le=7 * 86_400)] = 0.0
+    """The device begins after a part of this time that is always the same for one deployment on one device."""
 
 
 class ProbeResult(Message):
@@ -184,6 +193,9 @@ class ProbeResult(Message):
     """Why it did not pass; also what was left out of the verdict, such as live frames while a camera was away."""
 
 
+WaitsFor = Literal["jitter", "download_window", "install_window", "server"]
+
+
 class UpdateReport(Message):
     """``update``: progress of one deployment on one device."""
 
@@ -198,6 +210,12 @@ class UpdateReport(Message):
     remedy: str | None = Field(default=None, max_length=500)
     probe: ProbeResult | None = None
     built_engine: bool = False
+    waits_for: WaitsFor | None = None
+    """What the device waits for in this state, if it waits; it is no fault of the device, and not its time."""
+    waits_until: Amount | None = None
+    """When it goes on, as far as it knows."""
+    waited_s: Amount = 0.0
+    """How long it has waited so far; the deployment's ``timeout_s`` is about the rest."""
     at: Amount
 
 
