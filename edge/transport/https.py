@@ -4,17 +4,23 @@ A release file arrives in ``FOLDER/<hash of its address>.part``. Addresses of ta
 (consistent snapshots), so what stands in a part file always belongs to the file that is fetched. A part that turns out
 wrong is deleted, one that was cut off is kept: over retries, restarts and kills. Nothing here is trusted: lengths and
 hashes are checked by :mod:`tuf.ngclient`.
+
+A large file is asked for in blocks, each flushed to the disk when it is whole: whatever cuts a download off, one block
+at most is sent a second time.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
+import os
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import BytesIO
+from io import BytesIO, FileIO
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
@@ -32,15 +38,18 @@ from tuf.ngclient import FetcherInterface
 from edge.transport.answers import HEAD_WITHIN_S, Answers
 from edge.transport.fleet_http import tls_context
 from edge.transport.pace import Pace
+from edge.transport.retry import Failure, RefusedError, ServerBusyError, failure_of, pause_s, shed_s
 
 _log = logging.getLogger(__name__)
 
+BLOCK_BYTES = 4 << 20
+"""So much of a file is asked for at once."""
 _TIMEOUT_S = 15.0
-_FIRST_PAUSE_S = 0.3
-_LONGEST_PAUSE_S = 10.0
 _PARTIAL_CONTENT = 206
 _RANGE_NOT_SATISFIABLE = 416
-_SERVER_ERROR = 500
+_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+_AS_IT_IS = {"Accept-Encoding": "identity"}
+"""A compressed answer has other bytes than the file, and ranges of it mean others too."""
 
 
 class ResumingFetcher(FetcherInterface):
@@ -53,6 +62,7 @@ class ResumingFetcher(FetcherInterface):
         ca_pem: with https, the only authority that is trusted.
         pace: makes what watches one transfer for being too slow.
         head_within_s: how long an answer may take to begin.
+        block_bytes: so much of a file is asked for at once.
     """
 
     def __init__(
@@ -64,7 +74,9 @@ class ResumingFetcher(FetcherInterface):
         ca_pem: str | None = None,
         pace: Callable[[], Pace] = Pace,
         head_within_s: float = HEAD_WITHIN_S,
+        block_bytes: int = BLOCK_BYTES,
     ) -> None:
+        self._block_bytes = block_bytes
         self._parts = part_folder
         self._targets_url = targets_url
         self._attempts = attempts
@@ -122,7 +134,9 @@ class ResumingFetcher(FetcherInterface):
             try:
                 with super().download_file(url, max_length) as stream:
                     return bytes(stream.read())
-            except httpx.TransportError as error:
+            except (httpx.TransportError, DownloadHTTPError) as error:
+                if isinstance(error, RefusedError):
+                    raise
                 if attempt == self._attempts - 1:
                     raise _download_error(url, error) from error
                 _pause(attempt)
@@ -130,69 +144,92 @@ class ResumingFetcher(FetcherInterface):
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         """The answer in pieces as they come: who counts them can end it."""
-        with self._answers.get(url) as response:
-            if not response.is_success:  # a redirection is no content
-                raise DownloadHTTPError(f"{url} answered {response.status_code}", response.status_code)
+        with self._answers.get(url, _AS_IT_IS) as response:
+            _check(response, url)
             pace = self._pace()
             for chunk in response.iter_bytes():
                 yield chunk
                 pace.saw(len(chunk))
 
     def _fill(self, url: str, part: Path, max_length: int) -> None:
-        fruitless = 0
-        while True:
-            before = part.stat().st_size if part.exists() else 0
+        if _size(part) > max_length:
+            part.unlink()
+        fruitless, is_there = 0, _size(part) == max_length > 0
+        while not is_there:
+            before, error = _size(part), None
             try:
-                self._append(url, part, max_length)
-            except (httpx.TransportError, DownloadHTTPError) as error:
-                if isinstance(error, DownloadHTTPError) and error.status_code < _SERVER_ERROR:
-                    raise
-                grown = part.exists() and part.stat().st_size > before
-                fruitless = 0 if grown else fruitless + 1
-                if fruitless >= self._attempts:
-                    raise _download_error(url, error) from error
+                is_there = self._append(url, part, max_length)
+            except RefusedError:
+                raise
+            except (httpx.TransportError, DownloadHTTPError) as failure:
+                error = failure
+            fruitless = 0 if _size(part) > before else fruitless + 1
+            if not is_there and fruitless >= self._attempts:
+                raise _download_error(url, error) from error
+            if error is not None:
                 _log.info("download of %s was cut off (%s); going on", url, error)
                 _pause(fruitless)
-            else:
-                return
 
-    def _append(self, url: str, part: Path, max_length: int) -> None:
-        have = part.stat().st_size if part.exists() else 0
-        if have > max_length:
-            part.unlink()
-            have = 0
-        if have == max_length > 0:
-            return
-        headers = {"Range": f"bytes={have}-"} if have else {}
-        with self._answers.get(url, headers) as response:
+    def _append(self, url: str, part: Path, max_length: int) -> bool:
+        """Ask for the next block, and keep what comes of it; whether all is there that the server has."""
+        have = _size(part)
+        end = min(have + self._block_bytes, max_length)
+        whole = have == 0 and end == max_length
+        ranges = {} if whole else {"Range": f"bytes={have}-{end - 1}"}
+        with self._answers.get(url, {**_AS_IT_IS, **ranges}) as response:
             if response.status_code == _RANGE_NOT_SATISFIABLE and have:
                 part.unlink()
                 raise httpx.ReadError("the part does not belong to this file")
-            if not response.is_success:  # a redirection is no content
-                raise DownloadHTTPError(f"{url} answered {response.status_code}", response.status_code)
+            _check(response, url)
             resumed = response.status_code == _PARTIAL_CONTENT
-            have = have if resumed else 0
-            pace = self._pace()
-            with part.open("ab" if resumed else "wb") as stream:
-                for chunk in response.iter_bytes():
-                    have += len(chunk)
-                    if have > max_length:
-                        raise DownloadLengthMismatchError(f"{url} is longer than the signed {max_length} bytes")
-                    stream.write(chunk)
-                    pace.saw(len(chunk))
-                    self._on_bytes(len(chunk))
+            first, last = _range_of(response) if resumed else (0, 0)
+            if first != (have if resumed else 0):
+                raise DownloadError(f"{url} answered with another range than was asked for")
+            with part.open("ab" if resumed else "wb", buffering=0) as stream:
+                self._keep(response, url, stream, max_length)
+        return not resumed or _size(part) >= min(last, max_length)
+
+    def _keep(self, response: httpx.Response, url: str, stream: FileIO, max_length: int) -> None:
+        pace = self._pace()
+        for chunk in response.iter_bytes():
+            if stream.tell() + len(chunk) > max_length:
+                raise DownloadLengthMismatchError(f"{url} is longer than the signed {max_length} bytes")
+            if stream.write(chunk) != len(chunk):
+                raise OSError(errno.ENOSPC, "the disk took a part of what came")
+            pace.saw(len(chunk))
+            self._on_bytes(len(chunk))
+        os.fsync(stream.fileno())
 
 
 def _nobody(_: int) -> None:
     """Nobody counts."""
 
 
-def _download_error(url: str, error: Exception) -> DownloadError:
+def _download_error(url: str, error: Exception | None) -> DownloadError:
     if isinstance(error, httpx.TimeoutException):
         return SlowRetrievalError(f"{url} did not answer in time")
-    return DownloadError(f"could not fetch {url}: {error}")
+    return DownloadError(f"could not fetch {url}: {error or 'nothing came'}")
+
+
+def _check(response: httpx.Response, url: str) -> None:
+    if response.is_success:
+        return
+    failure = failure_of(response.status_code)  # a redirection is no content
+    if failure is Failure.SHED:
+        raise ServerBusyError(url, shed_s(response.headers.get("Retry-After"), time.time()))
+    kind = RefusedError if failure is Failure.REFUSED else DownloadHTTPError
+    raise kind(f"{url} answered {response.status_code}", response.status_code)
+
+
+def _range_of(response: httpx.Response) -> tuple[int, int]:
+    """Where a partial answer begins, and the length of the whole file, from ``bytes 5-9/10``."""
+    found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    return (int(found[1]), int(found[2])) if found else (-1, 0)
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
 def _pause(attempt: int) -> None:
-    pause_s = min(_FIRST_PAUSE_S * 2**attempt, _LONGEST_PAUSE_S)
-    time.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
+    time.sleep(pause_s(attempt, random.random()))  # noqa: S311 - jitter, no secret

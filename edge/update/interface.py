@@ -20,6 +20,8 @@ from mien.release import ReleaseRef, Runtime
 
 ERROR_CODES = {
     "network": "the fleet could not be reached, or the download did not end",
+    "server_busy": "the server sheds load, for longer than a device waits for it",
+    "server_refused": "the server answers, and does not give what was signed",
     "expired_metadata": "signed metadata has expired (a frozen or forgotten repository)",
     "rollback_attack": "signed metadata is older than what this device has seen, or mixed from several versions",
     "bad_signature": "signed metadata does not carry enough valid signatures",
@@ -30,12 +32,17 @@ ERROR_CODES = {
     "not_signed": "the release is not among the signed ones",
     "manifest_mismatch": "the signed manifest is not the one that the deployment means, or contradicts its files",
     "incompatible": "no variant of the release fits this device",
-    "known_bad": "this device took the release back before",
+    "known_bad": "this device took the release back before, or one of its name that is not older",
+    "no_window": "the windows of fleet and site are never open together, or in a time zone that is not known here",
     "no_space": "too little room on the disk",
     "build_failed": "the engine could not be built or opened",
+    "low_memory": "memory ran short while the engine was built, and the build was ended",
     "probe_failed": "the new engine did not show what it must",
     "timed_out": "the deployment's time was up",
     "interrupted": "the device was restarted too often while updating",
+    "superseded": "the device was told to run another release before it switched to this one",
+    "withdrawn": "the fleet took the order back before the device switched",
+    "by_hand": "a person at the device took the release back",
     "rollback_failed": "the release before could not be taken up again",
     "internal": "a fault of the agent",
 }
@@ -52,12 +59,15 @@ REFUSED_CODES = frozenset(
         "manifest_mismatch",
         "incompatible",
         "known_bad",
+        "no_window",
     }
 )
 """Codes that end in ``rejected``: trying again will not help; the others end in ``failed``."""
 
 WAITED_OUT_CODES = frozenset({"network", "slow_retrieval"})
 """Codes after which the device tries again by itself, until the deployment's time is up."""
+MOST_TRIES = {"server_refused": 3}
+"""Codes after which it tries again so often in all: a mirror may be behind for a moment."""
 
 
 class UpdateFault(MienError):  # noqa: N818 - the field's word; every update ends well or in a fault
@@ -66,6 +76,8 @@ class UpdateFault(MienError):  # noqa: N818 - the field's word; every update end
     def __init__(self, code: str, what: str, *, found: str = "", wanted: str = "", remedy: str = "") -> None:
         super().__init__(what, found=found, wanted=wanted, remedy=remedy)
         self.code = code
+        self.wait_s: float | None = None
+        """With ``server_busy``: how long the server wants to be left alone."""
 
 
 class UpdateCancelled(Exception):  # noqa: N818 - the device shuts down; no fault

@@ -30,6 +30,7 @@ from tuf.api.metadata import TargetFile
 from tuf.ngclient import Updater
 
 from edge.transport.https import ResumingFetcher
+from edge.transport.retry import RefusedError, ServerBusyError
 from edge.update.clock import clock_fault
 from edge.update.interface import SignedFile, UpdateFault
 from mien.errors import UnavailableError
@@ -50,6 +51,8 @@ _CODES: tuple[tuple[type[Exception], str, str], ...] = (
     (LengthOrHashMismatchError, "hash_mismatch", "do not install; publish the release again"),
     (DownloadLengthMismatchError, "endless_data", "do not install; ask the fleet's operator about the server"),
     (RepositoryError, "bad_signature", "do not install; ask the fleet's operator about the repository"),
+    (ServerBusyError, "server_busy", "the device tries again by itself; give the server more room, or a jitter"),
+    (RefusedError, "server_refused", "see that metadata and files of the release are served: mien fleet publish"),
     (SlowRetrievalError, "slow_retrieval", "the device tries again by itself; check the network and the server"),
     (DownloadError, "network", "the device tries again by itself; check the network"),
 )
@@ -181,7 +184,9 @@ def _faults_named(what: str) -> Iterator[None]:
         yield
     except (RepositoryError, DownloadError) as error:
         code, remedy = code_of(error)
-        raise UpdateFault(code, f"could not take {what}", found=str(error), remedy=remedy) from error
+        fault = UpdateFault(code, f"could not take {what}", found=str(error), remedy=remedy)
+        fault.wait_s = error.wait_s if isinstance(error, ServerBusyError) else None
+        raise fault from error
     except UnavailableError as error:
         raise _disk_fault(what, error, error.__cause__) from error
     except OSError as error:

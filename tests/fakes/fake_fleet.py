@@ -177,11 +177,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def _file(self, content: bytes) -> None:
-        start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        first = int(start[1]) if start else 0
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        first = int(asked[1]) if asked else 0
+        end = min(int(asked[2]) + 1, len(content)) if asked and asked[2] else len(content)
+        self.send_response(206 if asked else 200)
+        if asked:
+            self.send_header("Content-Range", f"bytes {first}-{end - 1}/{len(content)}")
+        content = content[:end]
         self.send_header("Content-Length", str(len(content) - first))
         self.end_headers()
         slow = self.fleet.chunk_pause_s if "/targets/" in self.path else 0.0

@@ -318,7 +318,7 @@ def test_a_redirection_is_not_followed(
     """Addresses come from the enrolment, and the page of a redirection is taken for no document."""
     sha256 = sign(tmp_path, repository, "1.1.0")
     server.manners[ending] = "pointing elsewhere"
-    refused("1.1.0", sha256, "network", state="failed")
+    refused("1.1.0", sha256, "server_refused", state="failed")
 
 
 @pytest.mark.parametrize("name", ["manifest.json", MODEL])
