@@ -15,7 +15,7 @@ from itertools import groupby
 from statistics import median
 from typing import Any, Literal
 
-from fleet.rollouts.policy import AnalysisPolicy
+from fleet.rollouts.analysis_policy import AnalysisPolicy
 from mien.messages import Window
 
 Outcome = Literal["pass", "fail", "inconclusive", "skipped"]

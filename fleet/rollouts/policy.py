@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from fleet.rollouts.analysis_policy import AnalysisPolicy, Share
 from mien.config import Settings, read_settings
 from mien.configs import CONFIGS, find_config
 from mien.messages import ProbePolicy
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Rise = Annotated[float, Field(ge=0, le=100)]
-Metric = Literal["fps", "latency_p95_ms", "energy_per_inference_j", "confidence", "detections_per_frame", "expressions"]
 
 
 class WavePolicy(Settings):
@@ -35,31 +32,6 @@ class WavePolicy(Settings):
         if len(given) != 1:
             raise ValueError(f"a wave needs exactly one of count, percent, labels; found {', '.join(given) or 'none'}")
         return self
-
-
-class AnalysisPolicy(Settings):
-    """How the devices of a wave are held against those still on the old release, and against themselves before.
-
-    A share such as ``max_fps_drop: 0.2`` allows a median 20 % worse. Confidence is judged one-sidedly: a better model
-    may be surer. What people show changes by itself, so the limit on expressions is generous.
-    """
-
-    min_windows: int = Field(default=6, ge=3)
-    """Telemetry windows that each side must have."""
-    timeout_s: float = Field(default=900.0, gt=0)
-    """When there is no verdict by then, the rollout pauses for a person."""
-    significance: float = Field(default=0.05, gt=0, le=0.2)
-    """Largest p of the one-sided Mann-Whitney U test at which a difference counts."""
-    max_fps_drop: Share = 0.2
-    max_latency_rise: Rise = 0.5
-    max_energy_rise: Rise = 0.3
-    max_confidence_drop: Share = 0.15
-    max_detections_drop: Share = 0.6
-    max_expression_psi: float = Field(default=0.5, gt=0)
-    min_detections: int = Field(default=100, ge=10)
-    """Detections that each side must have before their mix is compared."""
-    required: tuple[Metric, ...] = ("fps", "latency_p95_ms")
-    """Metrics without which there is no verdict; others are skipped where a device does not report them."""
 
 
 class ProbeSettings(Settings):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.rollouts.analysis import Reference, Sample, judge, mann_whitney, population_stability, sample_of
-from fleet.rollouts.policy import AnalysisPolicy
+from fleet.rollouts.analysis_policy import AnalysisPolicy
 from mien.messages import Power, Window
 
 POLICY = AnalysisPolicy(min_windows=4)
