@@ -16,7 +16,6 @@ from mien.configs import CONFIGS, find_config
 from mien.messages import ProbePolicy
 
 
-
 class WavePolicy(Settings):
     """One wave: a number of devices, a share of all, or those with certain labels."""
 
