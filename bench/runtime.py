@@ -28,10 +28,7 @@ from bench.common import FOLDER, ROOT, SIDE, Row, command, mien, prepared, repor
 from mien.console import err, progress_bar
 
 LARGE = 640
-SHARED = (
-    "with as many threads as cores both sides keep every core busy, so that what runs beside the engine gains little; "
-    "on a machine shared with others the ratio moved between 0.9 and 1.9 from run to run"
-)
+SHARED = "both sides keep every core busy; on a machine shared with others the ratio moves from run to run"
 NOISE = (
     "the pipeline needs a second core for decoding and letterboxing, and a shared machine does not always give it one"
 )
@@ -100,7 +97,7 @@ class EdgeBench:
         ours = ("ours", {**self._film_of(SIDE), "model": self._ours_int8, "threads": self._threads})
         ratio, peer = self._ratio(ours, theirs)
         what = "fps, our default (INT8 bundle) against their default (FP32 ONNX), 320 px"
-        rows.append(row(what, ratio, "times", 1.7, least=True, peer=f"{peer}; {threads}"))
+        rows.append(row(what, ratio, "times", 1.7, least=True, peer=f"{peer}; {threads}", reason=SHARED))
         return rows
 
     def against_the_engine(self) -> list[Row]:
@@ -127,7 +124,7 @@ class EdgeBench:
                 "ms",
                 1.0,
                 peer=f"decoded frames in memory, the engine's thread time taken off; {len(spent)} runs",
-                reason="0.6 to 0.7 ms in a calm minute of the same machine; memory and caches are shared with others",
+                reason="0.6 to 1.1 ms on the same machine: memory and caches are shared with others",
             ),
         ]
 
@@ -187,7 +184,7 @@ class EdgeBench:
                 "MB",
                 3,
                 peer=f"{memory['early_mb']:.1f} MB, then {memory['late_mb']:.1f} MB",
-                reason="most comes with the first windows: 2.5 MB between 2,000 and 16,000 frames, none up to 30,000",
+                reason="some comes with each first time: a window, a question to the API, a full ring",
             ),
         ]
 

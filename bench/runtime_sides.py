@@ -25,6 +25,7 @@ from edge.camera.memory import MemoryCamera
 from edge.config import ApiSettings, PowerSettings, TelemetrySettings
 from edge.engine.chooser import open_engine
 from edge.engine.interface import EngineInfo, RawOutput
+from edge.engine.parallel import ParallelEngine
 from edge.pipeline.meter import FrameMeter
 from edge.pipeline.model import LoadedModel, Result, Source
 from edge.pipeline.pipeline import Pipeline
@@ -62,11 +63,11 @@ class Stopwatch:
 class PlainEngine:
     """Ultralytics' own ONNX export behind mien's engine port: the very file that the peer runs."""
 
-    def __init__(self, path: Path, *, side: int, threads: int) -> None:
+    def __init__(self, path: Path, *, side: int) -> None:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session: Any = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._input = self._session.get_inputs()[0].name
@@ -77,7 +78,7 @@ class PlainEngine:
             path=path,
             input_shape=(1, side, side, 3),
             top_k=0,
-            threads=threads,
+            threads=1,
         )
 
     def infer(self, frames: np.ndarray) -> RawOutput:
@@ -118,11 +119,11 @@ class Clocked:
 
 
 def ours(*, model: str, video: str, frames: int, side: int, threads: int, plain: bool = False) -> dict[str, Any]:
-    """Mien's pipeline on a video."""
+    """Mien's pipeline on a video: as ``mien edge run --bundle`` runs files, each thread on a frame of its own."""
     engine = (
-        PlainEngine(Path(model), side=side, threads=threads)
+        ParallelEngine(PlainEngine(Path(model), side=side), calls_at_once=threads)
         if plain
-        else open_engine(Path(model), "onnxruntime", threads)
+        else open_engine(Path(model), "onnxruntime", calls_at_once=threads)
     )
     watch, meter = Stopwatch(), FrameMeter()
     _run(engine, side, VideoFile(Path(video), loop=True), frames, watch, meter)
@@ -210,7 +211,11 @@ def watched(*, model: str, video: str, frames: int, side: int, telemetry: bool) 
 
 
 def lasting(*, model: str, side: int, early: int, late: int) -> dict[str, Any]:
-    """Resident memory after few and after many frames, with windows and spool running."""
+    """Resident memory after few and after many frames, with windows, spool and API running.
+
+    Frames go through the tiny graph a hundred times faster than they come in the field, so windows are as short as they
+    may be and the API is asked five times a second. Even so, a device stores a window for fewer frames than here.
+    """
     images = [np.full((48, 64, 3), level, np.uint8) for level in range(0, 256, 8)]
     seen: dict[str, float] = {}
 
@@ -221,7 +226,7 @@ def lasting(*, model: str, side: int, early: int, late: int) -> dict[str, Any]:
     meter = FrameMeter()
     engine = open_engine(Path(model), "onnxruntime", 1)
     with tempfile.TemporaryDirectory() as folder:
-        around = lambda *one: _device_around(*one, meter, Path(folder))  # noqa: E731 - as above
+        around = lambda *one: _device_around(*one, meter, Path(folder), window_s=0.5, asked_each_s=0.2)  # noqa: E731
         _run(engine, side, MemoryCamera(images, frames=late), late, Stopwatch(mark), meter, around=around)
     return {"early_mb": seen["early"], "late_mb": seen["late"]}
 
@@ -257,7 +262,15 @@ def _run(
         raise SystemExit(str(pipeline.error or pipeline.last_model_error))
 
 
-def _device_around(pipeline: Pipeline, source: Source, meter: FrameMeter, folder: Path) -> Callable[[], None]:
+def _device_around(
+    pipeline: Pipeline,
+    source: Source,
+    meter: FrameMeter,
+    folder: Path,
+    *,
+    window_s: float = TelemetrySettings().window_s,
+    asked_each_s: float = 1.0,
+) -> Callable[[], None]:
     """Start what a device runs beside its pipeline; the way to end it."""
     from urllib.request import urlopen
 
@@ -278,7 +291,7 @@ def _device_around(pipeline: Pipeline, source: Source, meter: FrameMeter, folder
         meter=meter,
         power=power,
         spool=spool,
-        window_s=TelemetrySettings().window_s,
+        window_s=window_s,
         boot_id="bench",
         model=lambda: pipeline.model,
         dropped=pipeline.take_dropped,
@@ -290,7 +303,7 @@ def _device_around(pipeline: Pipeline, source: Source, meter: FrameMeter, folder
     answers: list[int] = []
 
     def ask() -> None:
-        while not stopping.wait(1.0):
+        while not stopping.wait(asked_each_s):
             with urlopen(f"http://127.0.0.1:{api.port}/metrics") as answer:
                 answers.append(len(answer.read()))
 

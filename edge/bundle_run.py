@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from edge.api.local import ServedRun
-from edge.camera.chooser import open_camera
+from edge.camera.chooser import is_stored, open_camera
 from edge.camera.interface import Camera
 from edge.camera.options import CameraOptions
 from edge.config import ApiSettings, FacesSettings, PrivacySettings
@@ -61,6 +61,8 @@ class BundleRun:
     frames: int | None = None
     seconds: float | None = None
     threads: int = 1
+    calls_at_once: int | None = None
+    """Frames that onnxruntime computes side by side; by default one, and for stored pictures what the cores allow."""
     precisions: tuple[Precision, ...] = ("int8", "fp16", "fp32")
     realtime: bool = False
     loop: bool = False
@@ -117,7 +119,9 @@ def run_bundle(
     choice = chosen(manifest, facts, VariantPolicy(precisions=run.precisions))
     progress = Stoppable(stop, KeyboardInterrupt, progress)
     with ExitStack() as closing:
-        model = open_model(run.bundle, manifest, choice, facts, threads=run.threads, progress=progress)
+        model = open_model(
+            run.bundle, manifest, choice, facts, threads=run.threads, calls_at_once=calls_of(run), progress=progress
+        )
         closing.callback(model.engine.close)
         options = CameraOptions(
             realtime=run.realtime, loop=run.loop, max_fps=run.max_fps, give_up_after_s=_GIVE_UP_AFTER_S
@@ -134,6 +138,14 @@ def run_bundle(
         if served.url is not None:
             on_serve(served.url)
         return _followed(run, model, camera, power, served, stop=stop, on_glance=on_glance)
+
+
+def calls_of(run: BundleRun) -> int:
+    """Frames side by side: stored pictures wait for nobody, so that all cores may work on them."""
+    if run.calls_at_once is not None:
+        return run.calls_at_once
+    waits_for_nobody = is_stored(run.camera) and not run.realtime and run.max_fps is None
+    return max(1, (os.cpu_count() or 1) // run.threads) if waits_for_nobody else 1
 
 
 @contextmanager
@@ -170,6 +182,7 @@ def open_model(
     facts: DeviceFacts,
     *,
     threads: int = 1,
+    calls_at_once: int = 1,
     progress: Progress = SILENT,
 ) -> LoadedModel:
     """The chosen variant, built where it must be, and opened; the caller closes its engine.
@@ -179,7 +192,7 @@ def open_model(
     """
     path = _engine_for(bundle, choice, facts, progress)
     graph = choice.variant.sha256 if isinstance(choice, BuildEngine) else None
-    engine = open_engine(path, choice.runtime, threads=threads, graph_sha256=graph)
+    engine = open_engine(path, choice.runtime, threads=threads, graph_sha256=graph, calls_at_once=calls_at_once)
     return LoadedModel.of(manifest, choice.variant.precision, choice.runtime, engine)
 
 

@@ -32,7 +32,10 @@ def run(
     frames: int | None = typer.Option(None, min=1, help="With --bundle: stop after so many frames."),
     seconds: float | None = typer.Option(None, min=0.1, help="With --bundle: stop after so many seconds."),
     precision: str | None = typer.Option(None, help="With --bundle: take this variant only (int8, fp16, fp32)."),
-    threads: int = typer.Option(1, min=1, help="With --bundle: CPU threads of onnxruntime."),
+    threads: int = typer.Option(1, min=1, help="With --bundle: CPU threads that onnxruntime takes for a frame."),
+    calls_at_once: int | None = typer.Option(
+        None, min=1, max=64, help="With --bundle: frames that onnxruntime computes side by side; files take all cores."
+    ),
     realtime: bool = typer.Option(False, help="With --bundle: play files at their own rate."),
     loop: bool = typer.Option(False, help="With --bundle: start files again at their end."),
     max_fps: float | None = typer.Option(None, min=0.1, help="With --bundle: frames a second at most."),
@@ -70,6 +73,7 @@ def run(
         frames=frames,
         seconds=seconds,
         threads=threads,
+        calls_at_once=calls_at_once,
         precisions=_precisions(precision),
         realtime=realtime,
         loop=loop,

@@ -69,6 +69,9 @@ class EngineSettings(Settings):
     """How the engine runs and which variants a site takes."""
 
     threads: int = Field(default=1, ge=1, le=64)
+    """CPU threads that onnxruntime takes for a frame."""
+    calls_at_once: int = Field(default=1, ge=1, le=64)
+    """Frames that onnxruntime computes side by side: more frames a second for several cameras, none sooner."""
     precisions: tuple[Precision, ...] = Field(default=("int8", "fp16", "fp32"), min_length=1)
     allow_build: bool = True
     batching: BatchMode = "latency"

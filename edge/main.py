@@ -171,6 +171,7 @@ class EdgeDevice:
             facts=self.facts,
             state=state,
             threads=settings.engine.threads,
+            calls_at_once=settings.engine.calls_at_once,
             frames_a_call=1 if settings.engine.batching == "latency" else len(settings.all_cameras),
             settle_s=settings.probe.settle_s,
             cancel=self._stop,

@@ -55,7 +55,8 @@ class DeviceRuntime:
         power: power readings.
         facts: of this machine.
         state: the state folder; its disk's free room counts.
-        threads: CPU threads of an engine.
+        threads: CPU threads that the engine takes for a frame.
+        calls_at_once: frames that it computes side by side.
         frames_a_call: so many frames of its cameras go through the engine at once, where its graph allows that.
         settle_s: frames in this time after a switch are not counted by the probe.
         cancel: set when the agent stops.
@@ -72,6 +73,7 @@ class DeviceRuntime:
         facts: DeviceFacts,
         state: Path,
         threads: int,
+        calls_at_once: int = 1,
         frames_a_call: int = 1,
         settle_s: float,
         cancel: threading.Event,
@@ -84,6 +86,7 @@ class DeviceRuntime:
         self._facts = facts
         self._state = state
         self._threads = threads
+        self._calls_at_once = calls_at_once
         self._frames_a_call = frames_a_call
         self._settle_s = settle_s
         self._cancel = cancel
@@ -282,7 +285,13 @@ class DeviceRuntime:
     def _opened(self, installed: Installed) -> Engine:
         record = installed.record
         graph = installed.variant().sha256 if record.built else None
-        return open_engine(installed.engine_path, record.runtime, threads=self._threads, graph_sha256=graph)
+        return open_engine(
+            installed.engine_path,
+            record.runtime,
+            threads=self._threads,
+            graph_sha256=graph,
+            calls_at_once=self._calls_at_once,
+        )
 
     def _loaded(self, installed: Installed) -> LoadedModel:
         try:

@@ -47,6 +47,11 @@ def open_camera(source: str, options: CameraOptions = _DEFAULTS) -> Camera:
     return _stored(path, options)
 
 
+def is_stored(source: str) -> bool:
+    """Whether a camera's text names pictures that lie here, which wait until they are read."""
+    return "://" not in source and (Path(source).expanduser().is_dir() or Path(source).expanduser().is_file())
+
+
 def _by_scheme(source: str, options: CameraOptions) -> Camera:
     if match := _CSI.fullmatch(source):
         from edge.camera.csi import open_csi

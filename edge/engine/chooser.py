@@ -10,7 +10,9 @@ from mien.errors import UnsupportedError
 from mien.release import Runtime
 
 
-def open_engine(path: Path, runtime: Runtime, threads: int = 1, graph_sha256: str | None = None) -> Engine:
+def open_engine(
+    path: Path, runtime: Runtime, threads: int = 1, graph_sha256: str | None = None, *, calls_at_once: int = 1
+) -> Engine:
     """Load an engine file, or with onnxruntime a portable model as well.
 
     Args:
@@ -18,6 +20,7 @@ def open_engine(path: Path, runtime: Runtime, threads: int = 1, graph_sha256: st
         runtime: which library runs it.
         threads: of one inference; onnxruntime only.
         graph_sha256: of the graph that the engine must come from; TensorRT only, whose engines have a record.
+        calls_at_once: frames computed side by side; onnxruntime only: TensorRT overlaps copies by itself.
 
     Raises:
         EngineError: the file cannot be loaded.
@@ -26,7 +29,8 @@ def open_engine(path: Path, runtime: Runtime, threads: int = 1, graph_sha256: st
     if runtime == "onnxruntime":
         from edge.engine.onnxruntime import OnnxRuntimeEngine
 
-        return OnnxRuntimeEngine(path, threads=threads)
+        engine = OnnxRuntimeEngine(path, threads=threads)
+        return engine if calls_at_once == 1 else _side_by_side(engine, calls_at_once)
     if runtime == "tensorrt":
         from edge.engine.tensorrt import TensorRtEngine
 
@@ -77,6 +81,12 @@ def is_whole(path: Path, runtime: Runtime) -> bool:
     from edge.engine.tensorrt.sidecar import sidecar_of
 
     return path.is_file() and (runtime != "tensorrt" or sidecar_of(path).is_file())
+
+
+def _side_by_side(engine: Engine, calls_at_once: int) -> Engine:
+    from edge.engine.parallel import ParallelEngine
+
+    return ParallelEngine(engine, calls_at_once=calls_at_once)
 
 
 def _unknown(runtime: str) -> UnsupportedError:

@@ -90,7 +90,7 @@ class Engine(Protocol):
 
 @runtime_checkable
 class OverlappingEngine(Engine, Protocol):
-    """An engine that copies one batch while it computes another.
+    """An engine that works on several batches at once: copies one while it computes another, or computes both.
 
     ``infer`` may be called between ``submit`` and ``collect``: it has buffers of its own.
     """
@@ -99,7 +99,7 @@ class OverlappingEngine(Engine, Protocol):
     """Batches that may be submitted before one is collected; their answers are collected in the same order."""
 
     def submit(self, frames: npt.NDArray[np.uint8]) -> int:
-        """Take a batch ``uint8[N, H, W, 3]`` and begin with it; its ticket. The frames may be overwritten afterwards.
+        """Take a batch ``uint8[N, H, W, 3]`` and begin with it; its ticket. The frames stay until it is collected.
 
         Raises:
             EngineError: wrong shape or type, too many batches under way, or the runtime failed.

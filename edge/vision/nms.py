@@ -41,6 +41,8 @@ def non_max_suppression(
         return Detections.empty()
     order = strong[np.argsort(-scores[strong], kind="stable")]
     candidates = Detections(boxes=boxes[order], scores=scores[order], classes=classes[order])
+    if strong.size == 1:
+        return candidates
     shift = (candidates.classes * np.float32(CLASS_OFFSET_PX)).astype(np.float32)
     shifted = candidates.boxes + shift[:, None]
     return candidates.take(_survivors(pairwise_iou(shifted, shifted) > iou_threshold, most))
