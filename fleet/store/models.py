@@ -200,6 +200,68 @@ class ExecutionRow(Base):
     revert_state: Mapped[str | None] = mapped_column(String(16))
 
 
+class ExperimentRow(Base):
+    """Two releases side by side: the policy, the share of the candidate, and how it ended."""
+
+    __tablename__ = "experiments"
+
+    id: Mapped[int] = mapped_column(_KEY, primary_key=True, autoincrement=True)
+    policy_name: Mapped[str] = mapped_column(String(64))
+    policy: Mapped[dict[str, Any]] = mapped_column(JSON)
+    seed: Mapped[str] = mapped_column(String(64))
+    control: Mapped[str] = mapped_column(ForeignKey("releases.ref"))
+    control_sha256: Mapped[str] = mapped_column(String(64))
+    candidate: Mapped[str] = mapped_column(ForeignKey("releases.ref"))
+    candidate_sha256: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    share: Mapped[float]
+    """The share of devices that should run the candidate now."""
+    target: Mapped[str | None] = mapped_column(String(16))
+    """The arm that every device is brought to while the experiment ends; absent where each keeps what it runs."""
+    dropped: Mapped[str | None] = mapped_column(String(16))
+    winner: Mapped[str | None] = mapped_column(String(16))
+    because: Mapped[str | None] = mapped_column(Text)
+    verdict: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    created_at: Mapped[float]
+    started_at: Mapped[float | None]
+    ended_at: Mapped[float | None]
+
+
+class MemberRow(Base):
+    """One device's part in an experiment: its arm, and the last deployment that brings it there."""
+
+    __tablename__ = "experiment_members"
+
+    experiment_id: Mapped[int] = mapped_column(ForeignKey("experiments.id"), primary_key=True)
+    device_id: Mapped[str] = mapped_column(ForeignKey("devices.id"), primary_key=True)
+    arm: Mapped[str] = mapped_column(String(16))
+    deployment_id: Mapped[str] = mapped_column(String(64), unique=True)
+    state: Mapped[str] = mapped_column(String(16))
+    detail: Mapped[str] = mapped_column(Text)
+    previous: Mapped[str | None] = mapped_column(String(160))
+    switches: Mapped[int]
+    queued_at: Mapped[float]
+    started_at: Mapped[float | None]
+    ended_at: Mapped[float | None]
+    failures: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """The arms whose release this device has failed, with the reason."""
+
+
+class RoundRow(Base):
+    """One look of a bandit at the rewards, and the share it chose."""
+
+    __tablename__ = "experiment_rounds"
+
+    experiment_id: Mapped[int] = mapped_column(ForeignKey("experiments.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[float]
+    share: Mapped[float]
+    chance: Mapped[float]
+    """That the candidate's mean reward is the higher one."""
+    beliefs: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """The posterior of each arm."""
+
+
 class AuditRow(Base):
     """Who did what, never changed afterwards."""
 
