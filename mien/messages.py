@@ -6,7 +6,11 @@ Unknown fields are kept, so that an older part passes on what a newer one said. 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeVar
+import math
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,16 +28,19 @@ CONFIDENCE_BINS = 20
 BRIGHTNESS_BINS = 16
 """Equal bins over mean frame luma 0..255."""
 
+LARGEST = 2**63 - 1
+"""The largest integer that databases and most languages hold."""
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Percent = Annotated[float, Field(ge=0, le=100)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
 
 
 class Message(BaseModel):
     """Base of all messages: frozen, unknown fields kept."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
 
 class Status(Message):
@@ -231,9 +238,13 @@ class Command(Message):
 
 M = TypeVar("M", bound=Message)
 
+_NUL = b"\\u0000"
+_REAL_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_MOST_FAULTS = 5
+
 
 def decode(model: type[M], payload: bytes, *, source: str) -> M:
-    """Read one message.
+    """Read one message. What it returns can be stored as it was sent: no database, page or language will choke on it.
 
     Args:
         model: the message class that the topic carries.
@@ -241,23 +252,85 @@ def decode(model: type[M], payload: bytes, *, source: str) -> M:
         source: device and topic, for the message.
 
     Raises:
-        DataError: too large, not JSON, or not this message; names the fields. Never anything else.
+        DataError: too large, not JSON, not this message, or with a value that not everybody can hold (NUL in a text, a
+            number that is not finite or has more than 64 bits); names the fields. Never anything else.
     """
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise DataError(
             f"a message from {source} is too large", found=f"{len(payload)} bytes", wanted=f"≤ {MAX_PAYLOAD_BYTES}"
         )
     try:
-        return model.model_validate_json(payload)
+        message = model.model_validate_json(payload)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'payload'}: {e['msg']}" for e in error.errors()[:5])
-        raise DataError(
-            f"a message from {source} is no {model.__name__}",
-            found=faults[:500],
-            remedy="compare the agent's version with the fleet's",
-        ) from error
+        raise _refusal(model, source, _faults(error)) from error
+    if _NUL in payload and _REAL_NUL.search(payload):
+        raise _refusal(model, source, "a text has a NUL in it")
+    for value in _unknown(message):
+        if (fault := _unfit(value)) is not None:
+            raise _refusal(model, source, f"an unknown field: {fault}")
+    return message
 
 
 def encode(message: Message) -> bytes:
     """The bytes that go on the wire: JSON without absent fields."""
     return message.model_dump_json(exclude_none=True).encode()
+
+
+def _refusal(model: type[Message], source: str, found: str) -> DataError:
+    return DataError(
+        f"a message from {source} is no {model.__name__}",
+        found=found[:500],
+        remedy="compare the agent's version with the fleet's",
+    )
+
+
+def _faults(error: ValidationError) -> str:
+    listed = error.errors(include_url=False, include_context=False, include_input=False)[:_MOST_FAULTS]
+    return "; ".join(f"{'.'.join(str(part)[:64] for part in e['loc']) or 'payload'}: {e['msg']}" for e in listed)
+
+
+def _unknown(message: BaseModel) -> list[Any]:
+    """Values of fields that no model knows, at any depth of the message."""
+    found: list[Any] = []
+    waiting = [message]
+    while waiting:
+        part = waiting.pop()
+        if extra := part.__pydantic_extra__:
+            found += extra.values()
+        for name in _nested(type(part)):
+            held = part.__dict__[name]
+            if isinstance(held, dict):
+                waiting += held.values()
+            elif isinstance(held, tuple):
+                waiting += held
+            elif held is not None:
+                waiting.append(held)
+    return found
+
+
+@lru_cache(maxsize=64)
+def _nested(model: type[BaseModel]) -> tuple[str, ...]:
+    """The fields that hold other models."""
+    return tuple(name for name, field in model.model_fields.items() if _holds_model(field.annotation))
+
+
+def _holds_model(annotation: Any) -> bool:  # noqa: ANN401 - annotations are any value
+    if isinstance(annotation, type) and not get_args(annotation):
+        return issubclass(annotation, BaseModel)
+    return any(_holds_model(inner) for inner in get_args(annotation))
+
+
+def _unfit(value: Any) -> str | None:  # noqa: ANN401 - JSON is any value
+    """Why not everybody can hold a JSON value, or ``None``. Takes time by its size, whatever its depth."""
+    waiting: list[Iterable[Any]] = [(value,)]
+    while waiting:
+        for item in waiting.pop():
+            if isinstance(item, dict):
+                waiting.append(item.values())
+            elif isinstance(item, list):
+                waiting.append(item)
+            elif isinstance(item, float) and not math.isfinite(item):
+                return "a number is not finite"
+            elif isinstance(item, int) and not -LARGEST - 1 <= item <= LARGEST:
+                return "a number has more than 64 bits"
+    return None
