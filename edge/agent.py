@@ -33,6 +33,8 @@ _REFUSALS_BEFORE_ASKING = 3
 LONGEST_GOODBYE_S = 300.0
 """An update under way is left at its next step; an engine that is being built takes its time to get there."""
 _LONGEST_ANSWER_S = 30.0
+_LOOK_S = 1.0
+"""So often the updater looks whether a person at the device asks for the release before."""
 
 Severity = Literal["info", "warning", "error"]
 
@@ -241,12 +243,13 @@ class Agent:
     def received(self, topic: str, payload: bytes) -> None:
         """A message from the fleet; one that cannot be read is logged and changes nothing."""
         address = topics.parse(topic)
-        if address is None or address.device_id != self.device_id or not payload:
+        if address is None or address.device_id != self.device_id:
             return
         try:
             if address.channel == topics.DESIRED:
-                self._desired.append(decode(Desired, payload, source=topic))
-                self._something_to_do.set()
+                self._told(decode(Desired, payload, source=topic) if payload else None)
+            elif not payload:
+                return
             elif address.channel == topics.COMMAND:
                 self._command(topic, decode(Command, payload, source=topic))
         except DataError as error:
@@ -261,6 +264,14 @@ class Agent:
         _log.warning("the broker refused the connection, %d times now (%s)", times, reason)
         if times % _REFUSALS_BEFORE_ASKING == 0:
             self._ask_now.set()
+
+    def _told(self, desired: Desired | None) -> None:
+        """What the fleet wants from now on; nothing, when it takes its order back."""
+        self._desired.clear()
+        if desired is not None:
+            self._desired.append(desired)
+        self._updater.overtake(desired.deployment_id if desired is not None else None)
+        self._something_to_do.set()
 
     def _not_accepted(self, error: TrustError) -> TrustError:
         return TrustError(
@@ -298,7 +309,7 @@ class Agent:
         with suppress(UpdateCancelled):
             self._supervised(self._updater.recover)
             while not self._stop.is_set():
-                self._something_to_do.wait()
+                self._something_to_do.wait(_LOOK_S)
                 self._something_to_do.clear()
                 self._do_what_there_is()
 
@@ -306,9 +317,17 @@ class Agent:
         if self._again.is_set() and not self._stop.is_set():
             self._again.clear()
             self._supervised(self._updater.take_up_again)
-        if self._desired and not self._stop.is_set():
-            wanted = self._desired.popleft()
+        wanted = self._next_wish()
+        if wanted is not None and not self._stop.is_set():
             self._supervised(lambda: self._updater.handle(wanted))
+        if self._updater.is_asked_to_take_back and not self._stop.is_set():
+            self._supervised(self._updater.take_back_if_asked)
+
+    def _next_wish(self) -> Desired | None:
+        try:
+            return self._desired.popleft()
+        except IndexError:
+            return None
 
     def _supervised(self, work: Callable[[], object]) -> None:
         self.is_updating = True

@@ -7,7 +7,8 @@ field (Mender, hawkBit, AWS IoT Jobs); see docs/adr.
     idle → downloading → verifying → building → installing → probing → committed
     a failure before ``installing`` leaves the active slot untouched and ends in ``failed``;
     a failure from ``installing`` on goes through ``rolling_back`` to ``rolled_back``;
-    a release that does not fit this device, or is known bad, ends in ``rejected``.
+    a release that does not fit this device, or is known bad, ends in ``rejected``;
+    a person at the device may take back what was committed.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ class UpdateEvent(_Word):
     """The step failed for good."""
     RESTORED = "restored"
     """The old slot is active again."""
+    TAKEN_BACK = "taken_back"
+    """A person at the device took the committed release back."""
     SETTLED = "settled"
     """The end was reported; ready for the next desired release."""
 
@@ -80,7 +83,7 @@ TRANSITIONS: Mapping[UpdateState, Mapping[UpdateEvent, UpdateState]] = MappingPr
             _E.ERROR: _S.ROLLING_BACK,
         },
         _S.ROLLING_BACK: {_E.RESTORED: _S.ROLLED_BACK, _E.ERROR: _S.FAILED},
-        _S.COMMITTED: {_E.SETTLED: _S.IDLE},
+        _S.COMMITTED: {_E.SETTLED: _S.IDLE, _E.TAKEN_BACK: _S.ROLLING_BACK},
         _S.ROLLED_BACK: {_E.SETTLED: _S.IDLE},
         _S.FAILED: {_E.SETTLED: _S.IDLE},
         _S.REJECTED: {_E.SETTLED: _S.IDLE},

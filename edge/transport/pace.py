@@ -1,6 +1,8 @@
-"""Whether a transfer is too slow to be honest: a server that sends a byte now and then holds an update up for ever.
+"""Whether a transfer is too slow to be honest, and whether it is faster than it may be.
 
-A read that brings nothing is ended by the client's own time limit; this watches what comes in spite of it.
+A server that sends a byte now and then holds an update up for ever. A read that brings nothing is ended by the client's
+own time limit; :class:`Pace` watches what comes in spite of it. :class:`Throttle` says how long not to read, so that
+what a site allows is not exceeded.
 """
 
 from __future__ import annotations
@@ -47,3 +49,24 @@ class Pace:
                 f"{self._bytes} bytes came in {took:.0f} s; fewer than {self._least:.0f} a second are not waited for"
             )
         self._since, self._bytes = self._clock(), 0
+
+
+class Throttle:
+    """A bucket that fills with so many bytes a second; what is taken beyond it is waited for.
+
+    Args:
+        bytes_per_s: on the mean.
+        clock: seconds that never go back.
+        burst_s: so many seconds' worth may come at once after a pause.
+    """
+
+    def __init__(self, bytes_per_s: float, clock: Callable[[], float] = time.monotonic, burst_s: float = 1.0) -> None:
+        self._rate, self._clock, self._most = bytes_per_s, clock, bytes_per_s * burst_s
+        self._at, self._left = clock(), self._most
+
+    def took(self, count: int) -> float:
+        """Count bytes that were read; how long not to read now, in seconds."""
+        now = self._clock()
+        self._left = min(self._left + (now - self._at) * self._rate, self._most) - count
+        self._at = now
+        return max(-self._left / self._rate, 0.0)

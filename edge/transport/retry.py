@@ -82,6 +82,6 @@ def _asked_s(retry_after: str | None, now: float) -> float:
     if text.isascii() and text.isdigit():
         return float(text[:9])
     try:
-        return parsedate_to_datetime(text).timestamp() - now
+        return float(parsedate_to_datetime(text).timestamp() - now)
     except (ValueError, OverflowError):
         return SHED_PAUSE_S

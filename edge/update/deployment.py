@@ -11,9 +11,11 @@ from typing import Any
 from edge.update.interface import Reporter, UpdateFault
 from edge.update.journal import Journal, UpdateRecord
 from mien.lifecycle import TERMINAL, UpdateEvent, UpdateState, advance
-from mien.messages import UpdateReport
+from mien.messages import UpdateReport, WaitsFor
 
 _LEAST_BETWEEN_S = 1.0
+CalledOff = Callable[[UpdateRecord], UpdateFault | None]
+"""Why a deployment is not to be gone on with; ``None`` while it is wanted."""
 
 
 class Deployment:
@@ -24,12 +26,20 @@ class Deployment:
         journal: where that is kept.
         reporter: who is told.
         clock: Unix seconds.
+        called_off: asked between steps, and while bytes arrive.
     """
 
     def __init__(
-        self, record: UpdateRecord, *, journal: Journal, reporter: Reporter, clock: Callable[[], float]
+        self,
+        record: UpdateRecord,
+        *,
+        journal: Journal,
+        reporter: Reporter,
+        clock: Callable[[], float],
+        called_off: CalledOff = lambda _: None,
     ) -> None:
         self.record = record
+        self._called_off = called_off
         self._journal = journal
         self._reporter = reporter
         self._clock = clock
@@ -66,10 +76,11 @@ class Deployment:
             self._reported_percent = percent - percent % step
             self.report(percent=min(self._reported_percent, 100.0))
 
-    def fault(self, event: UpdateEvent, fault: UpdateFault) -> None:
+    def fault(self, event: UpdateEvent, fault: UpdateFault, **changes: Any) -> None:  # noqa: ANN401
         """Take the step that a fault makes necessary, with its code and words."""
-        text = "; ".join(part for part in (fault.what, fault.found and f"found: {fault.found}") if part)
-        self.move(event, error_code=fault.code, message=text[:1000], remedy=fault.remedy[:500] or None)
+        told = (fault.what, fault.found and f"found: {fault.found}", fault.wanted and f"wanted: {fault.wanted}")
+        text = "; ".join(part for part in told if part)
+        self.move(event, error_code=fault.code, message=text[:1000], remedy=fault.remedy[:500] or None, **changes)
 
     def report(self, *, percent: float | None = None, **changes: Any) -> None:  # noqa: ANN401
         """Tell the fleet how it stands, with a number that always rises; changes of the record are kept with it."""
@@ -88,11 +99,53 @@ class Deployment:
                 remedy=record.remedy,
                 probe=record.probe,
                 built_engine=record.built,
+                waits_for=record.waits_for,
+                waits_until=record.waits_until,
+                waited_s=self.waited_s,
                 at=self._clock(),
             )
         )
         if record.state in TERMINAL:
             self.note(reported_end=True)
+
+    def begin_waiting(self, waits_for: WaitsFor, until: float, *, quietly: bool = False) -> None:
+        """Time until :meth:`end_waiting` is not the deployment's, and a restart meanwhile is no attempt."""
+        attempts = self.record.attempts - 1
+        changes: dict[str, Any] = {"waits_for": waits_for, "waits_until": until, "attempts": attempts}
+        changes["waiting_since"] = self._clock()
+        if quietly:
+            self.note(**changes)
+        else:
+            self.report(**changes)
+
+    def end_waiting(self) -> None:
+        """What was waited for is there, or not wanted any more."""
+        waited_s, attempts = self.waited_s, self.record.attempts + 1
+        self.note(waits_for=None, waits_until=None, waiting_since=None, waited_s=waited_s, attempts=attempts)
+
+    @property
+    def waited_s(self) -> float:
+        """How long it has waited for windows, jitter and a busy server; restarts and the time between them count."""
+        return self.record.waited(self._clock())
+
+    def check(self) -> None:
+        """Raise when the deployment is not wanted any more, or its time is up.
+
+        Raises:
+            UpdateFault: ``superseded``, ``withdrawn``, ``by_hand`` or ``timed_out``.
+        """
+        self.check_wanted()
+        self.check_time()
+
+    def check_wanted(self) -> None:
+        """Raise when the deployment is not wanted any more.
+
+        Raises:
+            UpdateFault: ``superseded``, ``withdrawn`` or ``by_hand``.
+        """
+        fault = self._called_off(self.record)
+        if fault is not None:
+            raise fault
 
     def check_time(self) -> None:
         """Raise when the deployment's time is up.
@@ -109,5 +162,5 @@ class Deployment:
             )
 
     def seconds_left(self) -> float:
-        """Time until the deployment is given up."""
-        return self.record.started_at + self.record.desired.timeout_s - self._clock()
+        """Time until the deployment is given up; what it waited for is not counted."""
+        return self.record.started_at + self.waited_s + self.record.desired.timeout_s - self._clock()

@@ -6,6 +6,7 @@ Touches nothing but the free slot. The active release runs on meanwhile.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,10 @@ from mien.release import (
 _ENGINE_ROOM = 3
 """Room kept for an engine, in sizes of its model: an FP16 model run on a CPU becomes FP32, and then there is slack."""
 _SPARE_BYTES = 32 << 20
+
+
+def _nobody(_: int) -> None:
+    """Nobody counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +70,12 @@ class Installer:
         self._policy = policy
         self._cancel = cancel
 
-    def bring(self, deployment: Deployment) -> Installed:
+    def bring(self, deployment: Deployment, arrived: Callable[[int], None] = _nobody) -> Installed:
         """Download, check and build, through ``downloading``, ``verifying`` and ``building``.
+
+        Args:
+            deployment: the deployment.
+            arrived: told of bytes as they come; may wait, and may raise what ends the download.
 
         Raises:
             UpdateFault: any step failed; the active slot is as it was.
@@ -74,7 +83,7 @@ class Installer:
         """
         plan = self._planned(deployment)
         staging = self._slots.staging(plan.manifest_sha256)
-        self._download(deployment, plan, staging)
+        self._download(deployment, plan, staging, arrived)
         deployment.move(UpdateEvent.DOWNLOADED)
         slot = self._slots.free()
         folder = self._slots.empty(slot)
@@ -85,10 +94,10 @@ class Installer:
             (staging / entry.path).replace(folder / entry.path)
         write_bytes(folder / MANIFEST, plan.content)
         deployment.move(UpdateEvent.VERIFIED)
-        deployment.check_time()
+        deployment.check()
         record = self._engine_of(plan, plan.choice, folder)
         if plan.lighter is not None:
-            deployment.check_time()
+            deployment.check()
             record = record.model_copy(update={"lighter": self._engine_of(plan, plan.lighter, folder)})
         deployment.check_time()
         deployment.note(built=record.built)
@@ -159,28 +168,34 @@ class Installer:
                 "no_space",
                 "too little room on the disk for the release",
                 found=f"{free >> 20} MiB free",
-                wanted=f"{needed >> 20} MiB",
-                remedy="free some space on the device, then deploy again",
+                wanted=f"{_mib(needed)} MiB: {_mib(download)} to download and check, {_mib(engine)} to build the "
+                f"engine, {_mib(_SPARE_BYTES)} to spare",
+                remedy=f"free {_mib(needed - free)} MiB on the device, then deploy again",
             )
 
-    def _download(self, deployment: Deployment, plan: _Plan, folder: Path) -> None:
+    def _download(self, deployment: Deployment, plan: _Plan, folder: Path, arrived: Callable[[int], None]) -> None:
         total = sum(entry.size_bytes for entry in plan.entries) or 1
-        arrived = 0
+        there = 0
 
         def on_bytes(count: int) -> None:
-            nonlocal arrived
-            arrived += count
+            nonlocal there
+            there += count
             if self._cancel.is_set():
                 raise UpdateCancelled
+            deployment.progress(100.0 * min(there / total, 1.0))
+            arrived(count)
             deployment.check_time()
-            deployment.progress(100.0 * min(arrived / total, 1.0))
 
         for entry in plan.entries:
             path = folder / entry.path
             if path.is_file() and path.stat().st_size == entry.size_bytes and sha256_of(path) == entry.sha256:
-                arrived += entry.size_bytes
+                there += entry.size_bytes
                 continue
             self._source.fetch(plan.manifest.ref, entry.path, path, on_bytes)
+
+
+def _mib(size_bytes: int) -> int:
+    return -(-size_bytes >> 20)
 
 
 def _parsed(content: bytes, release: object) -> Manifest:

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from edge.update.slots import SlotName
 from mien.files import write_text
 from mien.lifecycle import TERMINAL, UpdateState
-from mien.messages import Desired, ProbeResult
-from mien.release import ReleaseRef
+from mien.messages import Desired, ProbeResult, WaitsFor
+from mien.release import ReleaseRef, version_key
 
 MOST_ATTEMPTS = 5
 """So often is one deployment begun; a device that dies each time stops trying."""
@@ -46,6 +46,19 @@ class UpdateRecord(BaseModel):
     remedy: str | None = None
     probe: ProbeResult | None = None
     reported_end: bool = False
+    waits_for: WaitsFor | None = None
+    waits_until: float | None = None
+    waiting_since: float | None = None
+    waited_s: float = 0.0
+    """Before ``waiting_since``."""
+    shed_s: float = 0.0
+    """Of it, for a busy server."""
+    answered: tuple[str, ...] = ()
+    """Deployments before this one which are not to be begun again, though the broker may still hold one of them."""
+
+    def waited(self, now: float) -> float:
+        """How long it has waited, up to now."""
+        return self.waited_s + (max(now - self.waiting_since, 0.0) if self.waiting_since is not None else 0.0)
 
 
 class KnownBad(BaseModel):
@@ -56,6 +69,23 @@ class KnownBad(BaseModel):
     releases: dict[str, str] = {}
     """``name@version`` by the manifest's SHA-256."""
 
+    def against(self, release: ReleaseRef, manifest_sha256: str, active: ReleaseRef | None) -> str | None:
+        """The release because of which this one is refused here, if there is one.
+
+        What was taken back is refused for ever. Another one of its name is taken once it is newer: versions rise, so
+        what is not newer was made before somebody could mend the fault. Where something newer runs already, the fault
+        is mended and only the release itself stays out.
+        """
+        if manifest_sha256 in self.releases:
+            return self.releases[manifest_sha256]
+        here = version_key(active.version) if active is not None and active.name == release.name else None
+        for text in self.releases.values():
+            bad = ReleaseRef.parse(text)
+            overcome = here is not None and here > version_key(bad.version)
+            if bad.name == release.name and not overcome and version_key(release.version) <= version_key(bad.version):
+                return text
+        return None
+
 
 class Journal:
     """The two files.
@@ -65,6 +95,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._record = folder / "journal.json"
         self._bad = folder / "known_bad.json"
         folder.mkdir(parents=True, exist_ok=True)

@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable
 
 from edge.update.active import ActiveRelease
+from edge.update.by_hand import Request, Requests, record_of, way_back
 from edge.update.deployment import Deployment
 from edge.update.installer import Installer
 from edge.update.interface import (
+    MOST_TRIES,
     REFUSED_CODES,
     WAITED_OUT_CODES,
     Device,
@@ -24,18 +26,24 @@ from edge.update.interface import (
     UpdateFault,
 )
 from edge.update.journal import Journal, NextStep, UpdateRecord, next_step
-from edge.update.probe import LiveFigures, ReferenceLook, judge
+from edge.update.probe import LiveFigures
 from edge.update.slots import Installed, SlotStore
+from edge.update.timetable import SiteTimes
+from edge.update.trial import Trial
+from edge.update.waiting import Waiting, WindowClosed
 from mien.errors import BundleError, MienError
 from mien.lifecycle import TERMINAL, UpdateEvent, UpdateState, advance
-from mien.messages import Desired, ProbeResult
+from mien.messages import Desired
 from mien.release import VariantPolicy
 
 _log = logging.getLogger(__name__)
 
 _E = UpdateEvent
 _LONGEST_PAUSE_S = 30.0
-_CAMERA_LOOK_S = 0.5
+_LONGEST_SHED_S = 6 * 3600.0
+"""So long is a busy server waited for in one deployment, beyond the deployment's own time."""
+_UNKNOWN = ""
+"""Before the fleet has said anything since the start."""
 _AGAIN = "deploy the release again"
 _CONDEMNING_CODES = frozenset({"probe_failed", "interrupted"})
 """What was measured, or ended the process again and again; an engine that cannot be opened may lack memory just now."""
@@ -56,6 +64,7 @@ class Updater:
         clock: Unix seconds.
         cancel: set when the agent stops.
         first_pause_s: after the first fault of the network; doubled each time.
+        site: the site's own windows and limit.
     """
 
     def __init__(  # noqa: PLR0913 - ports, all of them
@@ -71,20 +80,27 @@ class Updater:
         clock: Callable[[], float] = time.time,
         cancel: threading.Event | None = None,
         first_pause_s: float = 1.0,
+        site: SiteTimes | None = None,
     ) -> None:
         self._slots = slots
         self._journal = journal
         self._source = source
         self._device = device
         self._reporter = reporter
-        self._latency_slack_ms = latency_slack_ms
         self._clock = clock
+        self._site = site or SiteTimes()
         self._first_pause_s = first_pause_s
         self._cancel = cancel or threading.Event()
         self._active = ActiveRelease(slots, device, reporter)
-        self.is_waiting = False
-        """Whether a probe waits for cameras: nothing is measured meanwhile, so the device may keep to its limits."""
+        self._trial = Trial(device, self._active, self._cancel, latency_slack_ms=latency_slack_ms)
+        self._requests = Requests(journal.folder)
+        self._wanted: str | None = _UNKNOWN
         self._installer = Installer(slots, source, device, policy or VariantPolicy(), self._cancel)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a probe waits for cameras: nothing is measured meanwhile, so the device may keep to its limits."""
+        return self._trial.is_waiting
 
     @property
     def engine_is_lost(self) -> bool:
@@ -100,6 +116,34 @@ class Updater:
             Whether the release runs, or none is here; false says: try again later.
         """
         return self._active.take_up() if self._active.is_lost else True
+
+    def overtake(self, deployment_id: str | None) -> None:
+        """The fleet wants this deployment from now on, or none; from any thread.
+
+        Another one that is under way ends before it switches; after that, it goes to its end first.
+        """
+        self._wanted = deployment_id
+
+    @property
+    def is_asked_to_take_back(self) -> bool:
+        """Whether a person at the device asks for the release before."""
+        return self._requests.waits()
+
+    def take_back_if_asked(self) -> None:
+        """Return to the release before, if a person at the device asks for it; cheap when nobody does."""
+        if not self.is_asked_to_take_back:
+            return
+        request, active = self._requests.read(), self._slots.active()
+        if request is None or active is None or active.record.manifest_sha256 != request.manifest_sha256:
+            self._requests.drop()
+            return
+        try:
+            way_back(self._slots)
+        except BundleError as error:
+            self._requests.drop()
+            self._reporter.event("rollback_refused", "warning", f"{active.release} stays: {error}"[:500])
+            return
+        self._take_back(active, request)
 
     def recover(self) -> None:
         """Finish what a kill or a power cut left, and take up the active release."""
@@ -133,8 +177,11 @@ class Updater:
         last = self._journal.read()
         if last is None or not self._is_done(desired, last):
             self._begin(desired, last)
+        self.take_back_if_asked()
 
     def _is_done(self, desired: Desired, last: UpdateRecord) -> bool:
+        if desired.deployment_id in last.answered:
+            return True
         if last.desired.deployment_id != desired.deployment_id or last.state not in TERMINAL:
             return False
         active = self._slots.active()
@@ -152,13 +199,16 @@ class Updater:
                 sequence=last.sequence if last and again else 0,
                 attempts=last.attempts + 1 if last and again else 1,
                 started_at=last.started_at if last and again else self._clock(),
+                waited_s=last.waited(self._clock()) if last and again else 0.0,
+                shed_s=last.shed_s if last and again else 0.0,
                 previous=active.release if active else None,
             )
         )
         try:
             self._carry_out(deployment, lambda: self._work(deployment, active))
         except UpdateCancelled:
-            deployment.note(attempts=deployment.record.attempts - 1)  # an orderly stop is no sign of a bad release
+            if deployment.record.waits_for is None:
+                deployment.note(attempts=deployment.record.attempts - 1)  # an orderly stop is no sign of a bad release
             raise
         if deployment.state in TERMINAL:
             self._source.forget()
@@ -175,29 +225,44 @@ class Updater:
 
     def _work(self, deployment: Deployment, active: Installed | None) -> None:
         desired = deployment.record.desired
-        if desired.manifest_sha256 in self._journal.known_bad().releases:
-            raise UpdateFault(
-                "known_bad",
-                f"{desired.release} was taken back by this device before",
-                remedy="publish a new version",
-            )
         if active is not None and active.record.manifest_sha256 == desired.manifest_sha256 and self._runs(active):
             self._already_there(deployment)
             return
+        self._check_known_bad(desired, active)
+        waiting = Waiting(deployment, self._site, self._cancel, self._clock)
+        waiting.check_windows()
+        local = self._local(desired)
+        if local is None:
+            waiting.for_download()
         before = self._device.figures()
         deployment.move(_E.ACCEPTED)
-        local = self._local(desired)
         if local is not None:
             deployment.note(target_slot=local.slot)
             for event in (_E.DOWNLOADED, _E.VERIFIED):
                 deployment.move(event)
             installed = local
         else:
-            installed = self._patiently(deployment)
+            installed = self._patiently(deployment, waiting)
+        if waiting.for_switch():
+            before = self._device.figures()
+        deployment.check_wanted()
         deployment.move(_E.BUILT, target_slot=installed.slot)
         self._slots.switch(installed.slot)
         deployment.move(_E.SWITCHED)
         self._probe(deployment, installed, before)
+
+    def _check_known_bad(self, desired: Desired, active: Installed | None) -> None:
+        known = self._journal.known_bad()
+        bad = known.against(desired.release, desired.manifest_sha256, active.release if active else None)
+        if bad is None or (desired.rollback and desired.manifest_sha256 not in known.releases):
+            return
+        raise UpdateFault(
+            "known_bad",
+            f"{bad} was taken back by this device before",
+            found=f"an order for {desired.release}",
+            wanted="a newer version, or a return to a release that ran here",
+            remedy="publish a new version",
+        )
 
     def _runs(self, active: Installed) -> bool:
         """Whether the active release runs; false when its bytes proved changed, so that it must be brought again.
@@ -231,25 +296,43 @@ class Updater:
             return None
         return slot
 
-    def _patiently(self, deployment: Deployment) -> Installed:
-        """Bring the release; while the network fails, wait and go on until the deployment's time is up."""
-        pause_s = self._first_pause_s
+    def _patiently(self, deployment: Deployment, waiting: Waiting) -> Installed:
+        """Bring the release; while it cannot come, wait and go on: for windows, a busy server, or the network."""
+        pause_s, tries = self._first_pause_s, 0
         while True:
+            tries += 1
             try:
-                return self._installer.bring(deployment)
+                return self._installer.bring(deployment, waiting.arrived)
+            except WindowClosed:
+                _log.info("the window for downloads has closed; what came is kept")
+                waiting.for_download()
+                continue
             except UpdateFault as fault:
-                if fault.code not in WAITED_OUT_CODES or deployment.seconds_left() <= pause_s:
-                    raise
-                _log.warning("%s; trying again in %g s", fault, pause_s)
-            if self._cancel.wait(pause_s):
-                raise UpdateCancelled
+                self._check_passes(deployment, fault, tries, pause_s)
+                _log.warning("%s; trying again", fault)
+                if fault.wait_s is not None:
+                    waiting.for_server(max(fault.wait_s, pause_s))
+                elif self._cancel.wait(pause_s):
+                    raise UpdateCancelled from fault
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    @staticmethod
+    def _check_passes(deployment: Deployment, fault: UpdateFault, tries: int, pause_s: float) -> None:
+        """Raise a fault after which another try is of no use."""
+        if fault.wait_s is not None:
+            may_pass = deployment.record.shed_s < _LONGEST_SHED_S
+        elif fault.code in MOST_TRIES:
+            may_pass = tries < MOST_TRIES[fault.code]
+        else:
+            may_pass = fault.code in WAITED_OUT_CODES
+        if not may_pass or deployment.seconds_left() <= pause_s:
+            raise fault
 
     def _probe(self, deployment: Deployment, installed: Installed, before: LiveFigures | None) -> None:
         desired = deployment.record.desired
         deployment.note(probes=deployment.record.probes + 1)
         try:
-            result = self._measured(deployment, installed, before)
+            result = self._trial.of(deployment, installed, before)
         except UpdateCancelled:
             deployment.note(probes=deployment.record.probes - 1)
             raise
@@ -265,79 +348,6 @@ class Updater:
         if desired.rollback:
             self._slots.drop_fallback()
         self._device.switched()
-
-    def _measured(self, deployment: Deployment, installed: Installed, before: LiveFigures | None) -> ProbeResult:
-        desired = deployment.record.desired
-        agreement = self._device.reference_agreement(installed)
-        recorded = installed.variant().reference_agreement
-        look = None
-        if agreement is not None:
-            look = ReferenceLook(agreement=agreement, recorded=1.0 if recorded is None else recorded)
-            first = judge(desired.probe, look, None, None)
-            if not first.passed:
-                return first
-        self._active.run(installed)
-        if desired.rollback and look is not None:
-            return judge(desired.probe, look, None, None)
-        return self._judged_live(deployment, look, None if desired.rollback else before)
-
-    def _judged_live(
-        self, deployment: Deployment, look: ReferenceLook | None, before: LiveFigures | None
-    ) -> ProbeResult:
-        """The verdict with live frames; one against the release is not given before a second look."""
-        result = self._verdict(deployment, look, before)
-        if not result.passed:
-            _log.warning("looking once more: %s", "; ".join(result.reasons))
-            result = self._verdict(deployment, look, before)
-        return result
-
-    def _verdict(self, deployment: Deployment, look: ReferenceLook | None, before: LiveFigures | None) -> ProbeResult:
-        live = self._seen_live(deployment)
-        if live.cameras_away and look is None:
-            raise UpdateFault(
-                "timed_out",
-                "the new release could not be looked at in the deployment's time",
-                found=f"no frames from {', '.join(live.cameras_away)}, and no reference frames in the bundle",
-                remedy="bring the camera back, then deploy the release again",
-            )
-        policy = deployment.record.desired.probe
-        return judge(policy, look, live, before, latency_slack_ms=self._latency_slack_ms)
-
-    def _seen_live(self, deployment: Deployment) -> LiveFigures:
-        """Live figures with every camera there, waited for in the deployment's time; else what is away."""
-        end_s = time.monotonic() + max(deployment.seconds_left(), 0.0)
-        while True:
-            away = self._cameras_still_away(deployment, end_s)
-            if away:
-                return LiveFigures(frames=0, fps=0.0, cameras_away=away)
-            live = self._device.watch(deployment.record.desired.probe)
-            if not live.cameras_away or time.monotonic() >= end_s:
-                return live
-
-    def _cameras_still_away(self, deployment: Deployment, end_s: float) -> tuple[str, ...]:
-        """Wait for cameras that are away. That is no trial of the release: a power cut meanwhile does not count."""
-        if not (away := self._device.cameras_away()):
-            return ()
-        _log.info("the probe waits for %s", ", ".join(away))
-        probes = deployment.record.probes
-        deployment.note(probes=probes - 1)
-        self.is_waiting = True
-        try:
-            away = self._waited_for_cameras(away, end_s)
-        except UpdateCancelled:
-            deployment.note(probes=probes)
-            raise
-        finally:
-            self.is_waiting = False
-        deployment.note(probes=probes)
-        return away
-
-    def _waited_for_cameras(self, away: tuple[str, ...], end_s: float) -> tuple[str, ...]:
-        while away and (left_s := end_s - time.monotonic()) > 0:
-            if self._cancel.wait(min(_CAMERA_LOOK_S, left_s)):
-                raise UpdateCancelled
-            away = self._device.cameras_away()
-        return away
 
     def _resume_probe(self, deployment: Deployment) -> None:
         slot = deployment.record.target_slot
@@ -392,8 +402,30 @@ class Updater:
             (("release", str(desired.release)), ("active", back_to)),
         )
 
+    def _take_back(self, active: Installed, request: Request) -> None:
+        deployment = self._deployment(record_of(active, request, self._journal.read(), self._clock()))
+        what = f"{active.release} was taken back by a person at the device"
+        fault = UpdateFault("by_hand", what, found=request.reason, remedy="ask at the site, then deploy again")
+        deployment.fault(_E.TAKEN_BACK, fault, target_slot=active.slot, reported_end=False)
+        self._requests.drop()
+        self._roll_back(deployment, fault)
+
     def _deployment(self, record: UpdateRecord) -> Deployment:
-        return Deployment(record, journal=self._journal, reporter=self._reporter, clock=self._clock)
+        return Deployment(
+            record, journal=self._journal, reporter=self._reporter, clock=self._clock, called_off=self._called_off
+        )
+
+    def _called_off(self, record: UpdateRecord) -> UpdateFault | None:
+        wanted = self._wanted
+        if self._requests.waits():
+            return UpdateFault("by_hand", "a person at the device takes the running release back", remedy=_AGAIN)
+        if wanted is None:
+            return UpdateFault("withdrawn", f"the order for {record.desired.release} was taken back")
+        if wanted not in {_UNKNOWN, record.desired.deployment_id}:
+            return UpdateFault(
+                "superseded", f"deployment {wanted} came before {record.desired.release} was switched to"
+            )
+        return None
 
 
 def _interrupted(what: str) -> UpdateFault:

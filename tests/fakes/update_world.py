@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge.update.interface import SignedFile, UpdateCancelled, UpdateFault
+from edge.update.journal import Journal
 from edge.update.probe import LiveFigures
-from edge.update.slots import Installed
+from edge.update.slots import Installed, SlotStore
+from edge.update.timetable import SiteTimes
+from edge.update.updater import Updater
 from mien.facts import DeviceFacts
 from mien.files import sha256_of
-from mien.messages import ProbePolicy, UpdateReport
+from mien.messages import Desired, ProbePolicy, UpdateReport
 from mien.release import (
     MANIFEST,
     REFERENCE,
@@ -27,6 +31,7 @@ from mien.release import (
     Requires,
     Runtime,
     Variant,
+    VariantPolicy,
 )
 
 FACTS = DeviceFacts(
@@ -232,3 +237,83 @@ class FakeClock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class PatientCancel(threading.Event):
+    """The agent's order to stop, for which waiting takes no time: the clock is moved instead."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.waited: Callable[[], None] = lambda: None
+        """Called after each step of a wait."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if timeout and not self.is_set():
+            self.clock.now += timeout
+            self.waited()
+        return self.is_set()
+
+
+class World:
+    """A device's disk and what surrounds it; ``updater()`` is a fresh process on that disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.source = FakeSource(folder / "releases")
+        self.device = FakeDevice()
+        self.reporter = FakeReporter()
+        self.clock = FakeClock()
+        self.cancel = PatientCancel(self.clock)
+        self.policy = VariantPolicy()
+        self.site = SiteTimes()
+        self._count = 0
+
+    @property
+    def slots(self) -> SlotStore:
+        return SlotStore(self.folder / "slots")
+
+    @property
+    def journal(self) -> Journal:
+        return Journal(self.folder / "update")
+
+    def updater(self) -> Updater:
+        return Updater(
+            slots=self.slots,
+            journal=self.journal,
+            source=self.source,
+            device=self.device,
+            reporter=self.reporter,
+            clock=self.clock,
+            cancel=self.cancel,
+            policy=self.policy,
+            first_pause_s=0.01,
+            site=self.site,
+        )
+
+    def desired(self, version: str, sha256: str, **more: object) -> Desired:
+        self._count += 1
+        return Desired.model_validate(
+            {
+                "deployment_id": f"d{self._count}",
+                "release": {"name": "faces", "version": version},
+                "manifest_sha256": sha256,
+                "issued_at": 0,
+                **more,
+            }
+        )
+
+    def deploy(self, version: str, **more: object) -> Desired:
+        """Sign a release and bring the device to it."""
+        desired = self.desired(version, self.source.add(version), **more)
+        self.updater().handle(desired)
+        return desired
+
+    def active(self) -> str | None:
+        found = self.slots.active()
+        return found.release.version if found else None
+
+    def last(self) -> tuple[str, str | None]:
+        """State and error code of the last report."""
+        report = self.reporter.reports[-1]
+        return report.state.value, report.error_code

@@ -41,6 +41,8 @@ class Work:
         self.engine_is_lost = False
         self.holds: threading.Event | None = None
         self.done: list[str] = []
+        self.overtaken: list[str | None] = []
+        self.is_asked_to_take_back = False
         self._cancel = cancel
 
     def recover(self) -> None:
@@ -50,6 +52,13 @@ class Work:
         self.done.append("take_up_again")
         self.engine_is_lost = False
         return True
+
+    def overtake(self, deployment_id: str | None) -> None:
+        self.overtaken.append(deployment_id)
+
+    def take_back_if_asked(self) -> None:
+        self.is_asked_to_take_back = False
+        self.done.append("taken back")
 
     def handle(self, desired: Desired) -> None:
         self.done.append(str(desired.release))
@@ -126,6 +135,17 @@ def test_the_newest_wish_of_the_fleet_is_carried_out(site: Site) -> None:
     site.agent.start()
     wait_until(lambda: len(site.updater.done) == 2, what="the update")
     assert site.updater.done == ["recover", "faces@1.1.0"]
+
+
+def test_an_order_that_is_taken_back_is_not_carried_out(site: Site) -> None:
+    """The retained order is cleared before it was begun: the updater is told, and does nothing."""
+    site.want("1.0.0")
+    site.agent.received("mien/v1/cam-1/desired", b"")
+    site.agent.start()
+    wait_until(lambda: site.updater.done == ["recover"] and not site.agent.is_updating, what="the start")
+    assert site.updater.overtaken[-1] is None
+    site.updater.is_asked_to_take_back = True
+    wait_until(lambda: site.updater.done == ["recover", "taken back"], what="a look at what a person asks")
 
 
 def test_a_lost_engine_is_tried_again_on_the_updaters_thread(site: Site) -> None:

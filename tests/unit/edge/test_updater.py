@@ -2,85 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edge.update.interface import UpdateCancelled, UpdateFault
-from edge.update.journal import Journal
-from edge.update.slots import SlotStore
-from edge.update.updater import Updater
 from mien.errors import UnavailableError
 from mien.facts import DeviceFacts
-from mien.messages import Desired
 from mien.release import Precision, ReleaseRef, VariantPolicy
-from tests.fakes.update_world import FACTS, GOOD_LIVE, FakeClock, FakeDevice, FakeReporter, FakeSource, Killed
+from tests.fakes.update_world import FACTS, GOOD_LIVE, Killed, World
 
 ALL = ["downloading", "verifying", "building", "installing", "probing"]
-
-
-class World:
-    """A device's disk and what surrounds it; ``updater()`` is a fresh process on that disk."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.source = FakeSource(folder / "releases")
-        self.device = FakeDevice()
-        self.reporter = FakeReporter()
-        self.clock = FakeClock()
-        self.cancel = threading.Event()
-        self.policy = VariantPolicy()
-        self._count = 0
-
-    @property
-    def slots(self) -> SlotStore:
-        return SlotStore(self.folder / "slots")
-
-    @property
-    def journal(self) -> Journal:
-        return Journal(self.folder / "update")
-
-    def updater(self) -> Updater:
-        return Updater(
-            slots=self.slots,
-            journal=self.journal,
-            source=self.source,
-            device=self.device,
-            reporter=self.reporter,
-            clock=self.clock,
-            cancel=self.cancel,
-            policy=self.policy,
-            first_pause_s=0.01,
-        )
-
-    def desired(self, version: str, sha256: str, **more: object) -> Desired:
-        self._count += 1
-        return Desired.model_validate(
-            {
-                "deployment_id": f"d{self._count}",
-                "release": {"name": "faces", "version": version},
-                "manifest_sha256": sha256,
-                "issued_at": 0,
-                **more,
-            }
-        )
-
-    def deploy(self, version: str, **more: object) -> Desired:
-        """Sign a release and bring the device to it."""
-        desired = self.desired(version, self.source.add(version), **more)
-        self.updater().handle(desired)
-        return desired
-
-    def active(self) -> str | None:
-        found = self.slots.active()
-        return found.release.version if found else None
-
-    def last(self) -> tuple[str, str | None]:
-        """State and error code of the last report."""
-        report = self.reporter.reports[-1]
-        return report.state.value, report.error_code
 
 
 @pytest.fixture
@@ -148,6 +81,64 @@ def test_a_release_that_was_taken_back_is_refused(world: World) -> None:
     world.updater().handle(world.desired("1.0.0", first.manifest_sha256))
     assert world.last() == ("rejected", "known_bad")
     assert world.source.fetched == []
+
+
+@pytest.mark.parametrize(
+    ("version", "more", "expected"),
+    [
+        ("1.2.0", {}, ("rejected", "known_bad")),
+        ("1.1.5", {}, ("rejected", "known_bad")),
+        ("1.3.0", {}, ("committed", None)),
+        ("2.0.0", {}, ("committed", None)),
+        ("1.1.5", {"rollback": True}, ("committed", None)),
+    ],
+)
+def test_after_a_release_failed_here_only_a_newer_one_is_taken(
+    world: World, version: str, more: dict[str, object], expected: tuple[str, str | None]
+) -> None:
+    """By version, not only by content: the same version packed anew, and an older one, were made before the mending."""
+    world.deploy("1.0.0")
+    world.device.agreement["1.2.0"] = 0.1
+    world.deploy("1.2.0")
+    assert world.last() == ("rolled_back", "probe_failed")
+    world.device.agreement.clear()
+    folder = world.source.folder / "1.2.0"
+    folder.rename(folder.with_name("failed"))
+    sha256 = world.source.add(version, salt="packed anew")
+    world.updater().handle(world.desired(version, sha256, **more))
+    assert world.last() == expected
+
+
+def test_a_newer_release_that_runs_lifts_the_bar_for_older_ones(world: World) -> None:
+    """Once 1.3.0 mended it, 1.1.0 may be tried; the failed 1.2.0 itself stays out."""
+    world.deploy("1.0.0")
+    world.device.agreement["1.2.0"] = 0.1
+    failed = world.deploy("1.2.0")
+    world.device.agreement.clear()
+    world.deploy("1.3.0")
+    world.deploy("1.1.0")
+    assert world.last() == ("committed", None)
+    world.updater().handle(world.desired("1.2.0", failed.manifest_sha256))
+    assert world.last() == ("rejected", "known_bad")
+
+
+def test_what_runs_is_never_refused_for_what_failed(world: World) -> None:
+    """The release that was returned to is older than the failed one, and a new order for it just says that it runs."""
+    first = world.deploy("1.0.0")
+    world.device.agreement["1.2.0"] = 0.1
+    world.deploy("1.2.0")
+    world.updater().handle(world.desired("1.0.0", first.manifest_sha256))
+    assert world.last() == ("committed", None)
+
+
+def test_too_little_room_says_how_much_is_needed(world: World) -> None:
+    """The report names what is free, and what download, engine and slack take."""
+    world.device.room = 5 << 20
+    world.deploy("1.0.0")
+    message = str(world.reporter.reports[-1].message)
+    assert "5 MiB free" in message
+    assert "to download and check" in message
+    assert "28 MiB" in str(world.reporter.reports[-1].remedy)
 
 
 def test_an_engine_that_cannot_be_opened_is_taken_back(world: World) -> None:
