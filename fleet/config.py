@@ -107,6 +107,29 @@ class IngestSettings(Settings):
     queue: int = Field(default=5000, ge=1)
 
 
+class StreamSettings(Settings):
+    """Files in blocks over MQTT, for devices that reach the broker alone; the bounds keep them behind telemetry."""
+
+    enabled: bool = True
+    bytes_per_s: int = Field(default=8 << 20, ge=1 << 14)
+    """Of one process of the service, for all devices together."""
+    device_bytes_per_s: int = Field(default=1 << 20, ge=1 << 12)
+    queue_bytes: int = Field(default=16 << 20, ge=1 << 20)
+    """Asked for and not sent yet; beyond it devices are told when to come back."""
+    device_queue_bytes: int = Field(default=1 << 20, ge=1 << 18)
+    client_cert: Path | None = None
+    """With ``client_key``: as whom streams connect to a broker with TLS; by default the fleet's authority issues it."""
+    client_key: Path | None = None
+
+    @model_validator(mode="after")
+    def _certificate_has_a_key(self) -> StreamSettings:
+        if (self.client_cert is None) != (self.client_key is None):
+            raise ValueError("client_cert and client_key belong together; give both or neither")
+        if self.device_queue_bytes > self.queue_bytes:
+            raise ValueError(f"device_queue_bytes must not be above queue_bytes ({self.queue_bytes})")
+        return self
+
+
 class RolloutSettings(Settings):
     """How often rollouts are looked at."""
 
@@ -130,6 +153,7 @@ class FleetSettings(Settings):
     mqtt: MqttSettings = MqttSettings()
     devices: DeviceSettings = DeviceSettings()
     ingest: IngestSettings = IngestSettings()
+    streams: StreamSettings = StreamSettings()
     rollouts: RolloutSettings = RolloutSettings()
     retention: RetentionSettings = RetentionSettings()
 

@@ -62,6 +62,11 @@ class DataFolder:
         return self.root / "tls"
 
     @property
+    def streams(self) -> Path:
+        """The certificates with which streams connect to the broker, and their keys (0600)."""
+        return self.root / "streams"
+
+    @property
     def operator_token(self) -> Path:
         """What the command line shows to the service (0600)."""
         return self.root / "operator.token"

@@ -33,6 +33,11 @@ from fleet.loops import Loop, Upkeep
 from fleet.paths import DataFolder
 from fleet.rollouts.tick import Tick
 from fleet.setup import Foundation, prepare
+from fleet.streams.bus import MqttStreamBus
+from fleet.streams.files import RegistryFiles
+from fleet.streams.party import stream_party
+from fleet.streams.queue import Rates
+from fleet.streams.worker import StreamWorker
 from mien.errors import UnavailableError
 
 _log = logging.getLogger(__name__)
@@ -109,6 +114,10 @@ def _wire(
     ingest.start(bus)
     ends.callback(bus.stop)
     ends.callback(ingest.stop)
+    if settings.streams.enabled:
+        streams = _streams(settings, foundation, broker)
+        streams.start()
+        ends.callback(streams.stop)
     for loop in (rollouts, upkeep, doors):
         loop.start()
         ends.callback(loop.stop)
@@ -126,6 +135,28 @@ def _wire(
         is_connected=lambda: bus.is_connected,
         clock=clock,
         operator_token=foundation.operator_token,
+    )
+
+
+def _streams(settings: FleetSettings, foundation: Foundation, broker: Broker) -> StreamWorker:
+    given, store, now = settings.streams, foundation.store, dt.datetime.now(dt.timezone.utc)
+    folder = DataFolder(settings.data).streams
+    access, client_id = stream_party(given, broker.for_service, foundation.authority, folder, now=now)
+
+    def accepted() -> frozenset[str]:
+        with store.read() as work:
+            return work.devices.accepted_ids()
+
+    return StreamWorker(
+        MqttStreamBus(access, client_id),
+        RegistryFiles(foundation.repository),
+        accepted=accepted,
+        rates=Rates(
+            bytes_per_s=given.bytes_per_s,
+            device_bytes_per_s=given.device_bytes_per_s,
+            queue_bytes=given.queue_bytes,
+            device_queue_bytes=given.device_queue_bytes,
+        ),
     )
 
 

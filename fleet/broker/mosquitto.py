@@ -14,7 +14,7 @@ from pathlib import Path
 from fleet.identity.ca import Authority
 from mien.errors import ConfigError
 from mien.files import write_bytes, write_text
-from mien.topics import COMMAND, DESIRED, FROM_DEVICE, ROOT
+from mien.topics import COMMAND, DESIRED, FROM_DEVICE, ROOT, STREAM_DATA, STREAM_GET, all_devices
 
 SERVICE_NAME = "mien.fleet"
 """Has a dot, which no device's name can have: no device may be taken for the service."""
@@ -139,6 +139,11 @@ def worker_name(number: int) -> str:
     return SERVICE_NAME if number == 1 else f"{SERVICE_NAME}.{number}"
 
 
+def stream_name(service: str) -> str:
+    """The name under which a process of the service, which has this name, serves files in blocks."""
+    return f"{service}.streams"
+
+
 def worker_file(number: int) -> str:
     """What the certificate and key of that process are called, without their endings."""
     return "fleet" if number == 1 else f"fleet-{number}"
@@ -147,14 +152,21 @@ def worker_file(number: int) -> str:
 def access_rules(revoked: Iterable[str] = ()) -> str:
     """The access rules: the service everywhere under the root, a device only where it has something to say or read.
 
+    Streams have names of their own, with which nothing can be ordered and nothing else be read.
+
     Args:
         revoked: devices which may do nothing at all any more, even over a connection that stands.
     """
     lines = [
         "# The fleet service reads and writes for all devices; the broker fills in a device's name for %u.",
         *(f"user {worker_name(number)}\ntopic readwrite {ROOT}/#\n" for number in range(1, MOST_WORKERS + 1)),
-        *(f"pattern write {ROOT}/%u/{channel}" for channel in FROM_DEVICE),
-        f"pattern read {ROOT}/%u/{DESIRED}",
+        *(
+            f"user {stream_name(worker_name(number))}\ntopic read {all_devices(STREAM_GET)}\n"
+            f"topic write {all_devices(STREAM_DATA)}\n"
+            for number in range(1, MOST_WORKERS + 1)
+        ),
+        *(f"pattern write {ROOT}/%u/{channel}" for channel in (*FROM_DEVICE, STREAM_GET)),
+        *(f"pattern read {ROOT}/%u/{channel}" for channel in (DESIRED, STREAM_DATA)),
         f"pattern readwrite {ROOT}/%u/{COMMAND}/#",
         *(f"\nuser {device_id}\ntopic deny #" for device_id in sorted(set(revoked))),
     ]
