@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
 from fleet.ingest.interface import Incoming
@@ -29,6 +30,8 @@ class Arrived:
 
     device_id: str
     message: Message
+    body: str
+    """Its JSON as it was sent: what :func:`mien.messages.decode` lets through can be kept as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +44,22 @@ class Bad:
 
 def read(incoming: Incoming) -> Arrived | Bad | None:
     """Read one message; ``None`` for an empty payload, which only clears a retained one."""
-    address = topics.parse(incoming.topic)
-    model = MODELS.get(address.channel) if address and not address.rest else None
-    if address is None or model is None:
-        return Bad(device_id=address.device_id if address else None, reason=f"unknown topic {incoming.topic[:120]!r}")
+    device_id, model = _address(incoming.topic)
+    if device_id is None or model is None:
+        return Bad(device_id=device_id, reason=f"unknown topic {incoming.topic[:120]!r}")
     if not incoming.payload:
         return None
     try:
-        message = decode(model, incoming.payload, source=f"{address.device_id}/{address.channel}")
+        message = decode(model, incoming.payload, source=f"{device_id}/{incoming.topic.rpartition('/')[2]}")
     except DataError as error:
-        return Bad(device_id=address.device_id, reason=str(error))
-    return Arrived(device_id=address.device_id, message=message)
+        return Bad(device_id=device_id, reason=str(error))
+    return Arrived(device_id=device_id, message=message, body=incoming.payload.decode())
+
+
+@lru_cache(maxsize=1 << 16)
+def _address(topic: str) -> tuple[str | None, type[Message] | None]:
+    """Which device a topic belongs to, and which message it carries; ``None`` where it is not one of ours."""
+    address = topics.parse(topic)
+    if address is None:
+        return None, None
+    return address.device_id, None if address.rest else MODELS.get(address.channel)

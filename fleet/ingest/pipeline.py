@@ -1,26 +1,27 @@
 """Takes messages off the bus into a bounded queue, and from there into the store: one transaction for each batch.
 
 A message is acknowledged after its transaction, so a kill in between costs a repetition, and these are stored once.
-Bad messages are counted and logged with the device's id, and never stop the rest.
+While a batch is on its way to the disk the next one gathers; a full queue holds the bus, and so the broker. Bad
+messages are counted and logged with the device's id, and never stop the rest.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy.exc import DataError as SqlDataError
 from sqlalchemy.exc import IntegrityError
 
 from fleet.config import IngestSettings
 from fleet.ingest.decoding import Arrived, Bad, read
+from fleet.ingest.intake import Intake
 from fleet.ingest.interface import Bus, Incoming
-from fleet.store.database import Store
+from fleet.store.database import Store, is_conflict
 from fleet.store.journal import StoredEvent
+from fleet.store.newer import LastWindow, is_newer
 from fleet.store.windows import StoredWindow
 from fleet.store.work import Work
 from mien.messages import Event, Status, Twin, UpdateReport, Window
@@ -28,6 +29,7 @@ from mien.messages import Event, Status, Twin, UpdateReport, Window
 _log = logging.getLogger(__name__)
 _POLL_S = 0.2
 _RETRY_S = 2.0
+_CONFLICT_S = 0.02
 _LOGGED_EACH = 5
 _MOST_NAMED = 10_000
 
@@ -52,9 +54,9 @@ class Ingest:
         changed: Callable[[], None],
         connected: Callable[[bool], None],
     ) -> None:
-        self._store, self._settings, self._clock = store, settings, clock
+        self._store_in, self._settings, self._clock = store, settings, clock
         self._changed, self._connected = changed, connected
-        self._queue: queue.Queue[Incoming] = queue.Queue(settings.queue)
+        self._intake = Intake(settings.queue)
         self._bus: Bus | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
@@ -71,6 +73,7 @@ class Ingest:
     def stop(self) -> None:
         """Store what is queued, then end."""
         self._stopping.set()
+        self._intake.close()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -80,34 +83,29 @@ class Ingest:
 
     def received(self, message: Incoming) -> None:
         """A message arrived; blocks while the queue is full."""
-        while not self._stopping.is_set():
-            try:
-                self._queue.put(message, timeout=_POLL_S)
-            except queue.Full:
-                continue
-            return
+        self._intake.put(message)
 
     def store(self, batch: Sequence[Incoming]) -> None:
         """Store a batch in one transaction."""
-        with self._store.write() as work:
-            known = work.devices.accepted_ids()
-            arrived = [message for message in map(self._read, batch) if message is not None]
-            counted = [message for message in arrived if self._is_known(message, known)]
-            self._apply(work, counted)
+        self._store_apart(self._read_all(batch))
 
     def _run(self) -> None:
-        while not (self._stopping.is_set() and self._queue.empty()):
-            batch = self._next_batch()
+        while not (self._stopping.is_set() and self._intake.is_empty):
+            batch = self._intake.take(self._settings.batch, linger_s=self._settings.linger_s, wait_s=_POLL_S)
             if batch:
                 self._store_until_done(batch)
 
     def _store_until_done(self, batch: list[Incoming]) -> None:
+        arrived = self._read_all(batch)
         while True:
             try:
-                self._store_apart(batch)
-            except Exception:  # noqa: BLE001 - supervisor: a database that is away must not end ingest
-                _log.exception("a batch of %d messages could not be stored; trying again", len(batch))
+                self._store_apart(arrived)
+            except Exception as error:  # noqa: BLE001 - supervisor: a database that is away must not end ingest
                 self.counts["retried"] += 1
+                if is_conflict(error):
+                    self._stopping.wait(_CONFLICT_S)
+                    continue
+                _log.exception("a batch of %d messages could not be stored; trying again", len(batch))
                 if self._stopping.wait(_RETRY_S):
                     return
                 continue
@@ -116,43 +114,50 @@ class Ingest:
             self._changed()
             return
 
-    def _store_apart(self, batch: Sequence[Incoming]) -> None:
-        """Store a batch; when the database refuses a value in it, each message by itself, without that one."""
+    def _store_apart(self, batch: Sequence[Arrived]) -> None:
+        """Store a batch; when the database refuses a value in it, halve it until only that message is left out."""
+        if not batch:
+            return
         try:
-            self.store(batch)
+            self._store(batch)
         except (IntegrityError, SqlDataError) as error:
-            if len(batch) == 1:
-                self.counts["bad"] += 1
-                _log.warning("dropped a message on %s which the database refuses: %s", batch[0].topic[:120], error.orig)
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                self._store_apart(batch[:middle])
+                self._store_apart(batch[middle:])
                 return
-            for message in batch:
-                self._store_apart([message])
-
-    def _next_batch(self) -> list[Incoming]:
-        batch: list[Incoming] = []
-        try:
-            batch.append(self._queue.get(timeout=_POLL_S))
-            end = time.monotonic() + self._settings.linger_s
-            while len(batch) < self._settings.batch:
-                batch.append(self._queue.get(timeout=max(0.0, end - time.monotonic())))
-        except queue.Empty:
-            pass
-        return batch
-
-    def _read(self, incoming: Incoming) -> Arrived | None:
-        found = read(incoming)
-        if isinstance(found, Bad):
             self.counts["bad"] += 1
-            self._warn(found.device_id or "?", f"a bad message: {found.reason[:300]}")
-            return None
-        return found
+            self._warn(batch[0].device_id, f"a message which the database refuses: {str(error.orig)[:300]}")
 
-    def _is_known(self, arrived: Arrived, known: frozenset[str]) -> bool:
-        if arrived.device_id in known:
-            return True
-        self.counts["unknown_device"] += 1
-        self._warn(arrived.device_id, "a message: the device is not accepted here")
-        return False
+    def _store(self, batch: Sequence[Arrived]) -> None:
+        now = self._clock()
+        counts: Counter[str] = Counter()
+        with self._store_in.write(beside=True) as work:
+            known = work.devices.hear({item.device_id for item in batch})
+            counted = [item for item in batch if item.device_id in known]
+            _apply(work, counted, known, now=now, counts=counts)
+        self.counts.update(counts)
+        if len(counted) < len(batch):
+            self._count_strangers(batch, known)
+
+    def _count_strangers(self, batch: Sequence[Arrived], known: Mapping[str, LastWindow | None]) -> None:
+        for item in batch:
+            if item.device_id not in known:
+                self.counts["unknown_device"] += 1
+                self._warn(item.device_id, "a message: the device is not accepted here")
+
+    def _read_all(self, batch: Sequence[Incoming]) -> list[Arrived]:
+        arrived = []
+        for found in map(read, batch):
+            if isinstance(found, Arrived):
+                arrived.append(found)
+            elif found is not None:
+                self._count_bad(found)
+        return arrived
+
+    def _count_bad(self, found: Bad) -> None:
+        self.counts["bad"] += 1
+        self._warn(found.device_id or "?", f"a bad message: {found.reason[:300]}")
 
     def _warn(self, device_id: str, what: str) -> None:
         """Log the first drops of a device, then ever fewer, so that one device cannot fill the disk with our log."""
@@ -163,34 +168,52 @@ class Ingest:
         if count <= _LOGGED_EACH or count % 10 ** (len(str(count)) - 1) == 0:
             _log.warning("device %s: dropped %s (%d so far)", device_id, what, count)
 
-    def _apply(self, work: Work, batch: Sequence[Arrived]) -> None:
-        now = self._clock()
-        windows = [
-            StoredWindow(device_id=item.device_id, window=item.message)
-            for item in batch
-            if isinstance(item.message, Window)
-        ]
-        events = [
-            StoredEvent(device_id=item.device_id, event=item.message)
-            for item in batch
-            if isinstance(item.message, Event)
-        ]
-        stored = work.windows.add(windows, at=now) + work.events.add(events, at=now)
-        self.counts["stored"] += stored
-        self.counts["duplicate"] += len(windows) + len(events) - stored
-        for window in windows:
-            work.devices.set_window(window.device_id, window.window)
-        for item in batch:
-            self._apply_state(work, item, now)
-        for device_id in {item.device_id for item in batch}:
-            work.devices.seen(device_id, now)
 
-    def _apply_state(self, work: Work, item: Arrived, now: float) -> None:
-        if isinstance(item.message, Status):
-            work.devices.set_status(item.device_id, item.message, at=now)
-        elif isinstance(item.message, Twin):
-            work.devices.set_twin(item.device_id, item.message)
-        elif isinstance(item.message, UpdateReport):
-            work.devices.set_update(item.device_id, item.message)
-            if not work.rollouts.report(item.device_id, item.message):
-                self.counts["stale"] += 1
+def _apply(
+    work: Work, batch: Sequence[Arrived], known: Mapping[str, LastWindow | None], *, now: float, counts: Counter[str]
+) -> None:
+    """Bring a batch of devices that count into the store, in the order of arrival where it matters."""
+    windows: list[StoredWindow] = []
+    events: list[StoredEvent] = []
+    states: list[Arrived] = []
+    for item in batch:
+        if isinstance(item.message, Window):
+            windows.append(StoredWindow(device_id=item.device_id, window=item.message, body=item.body))
+        elif isinstance(item.message, Event):
+            events.append(StoredEvent(device_id=item.device_id, event=item.message))
+        else:
+            states.append(item)
+    stored = work.windows.add(windows, at=now) + work.events.add(events, at=now)
+    counts["stored"] += stored
+    counts["duplicate"] += len(windows) + len(events) - stored
+    work.devices.heard({item.device_id for item in batch}, _last_windows(windows, known, now), at=now)
+    work.devices.load({item.device_id for item in states})
+    for item in states:
+        _apply_state(work, item, now, counts)
+
+
+def _last_windows(
+    windows: Sequence[StoredWindow], known: Mapping[str, LastWindow | None], now: float
+) -> dict[str, str]:
+    """The last window of each device that sent one newer than what is known, JSON."""
+    last = dict(known)
+    newest: dict[str, StoredWindow] = {}
+    for item in windows:
+        window = item.window
+        if is_newer(window, last[item.device_id], now=now):
+            newest[item.device_id] = item
+            last[item.device_id] = LastWindow(
+                sequence=window.sequence, boot_id=window.boot_id, ended_at=window.ended_at
+            )
+    return {device_id: item.text for device_id, item in newest.items()}
+
+
+def _apply_state(work: Work, item: Arrived, now: float, counts: Counter[str]) -> None:
+    if isinstance(item.message, Status):
+        work.devices.set_status(item.device_id, item.message, at=now)
+    elif isinstance(item.message, Twin):
+        work.devices.set_twin(item.device_id, item.message)
+    elif isinstance(item.message, UpdateReport):
+        work.devices.set_update(item.device_id, item.message)
+        if not work.rollouts.report(item.device_id, item.message):
+            counts["stale"] += 1

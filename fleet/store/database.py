@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from fleet.store.work import Work
@@ -21,6 +21,10 @@ from mien.errors import ConfigError, UnavailableError
 _MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
 _WRITES = "mien_writes"
 _BUSY_S = 15
+_ALONE = "SELECT pg_advisory_xact_lock(7239841)"
+_TOGETHER = "SELECT pg_advisory_xact_lock_shared(7239841)"
+_CONFLICTS = frozenset({"40001", "40P01"})
+"""PostgreSQL's serialization_failure and deadlock_detected."""
 
 
 class Store:
@@ -41,14 +45,26 @@ class Store:
             yield Work(session)
 
     @contextmanager
-    def write(self) -> Iterator[Work]:
-        """A unit of work whose changes all happen, when the block ends without an error, or none does."""
+    def write(self, *, beside: bool = False) -> Iterator[Work]:
+        """A unit of work whose changes all happen, when the block ends without an error, or none does.
+
+        Args:
+            beside: whether others that say so too may run at the same time, where the database can do that: units of
+                work that never decide by what another of them may be changing. All others run alone.
+        """
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
+            if self._writing.dialect.name == "postgresql":
+                session.execute(text(_TOGETHER if beside else _ALONE))
             yield Work(session)
 
     def close(self) -> None:
         """Close all connections."""
         self._reading.dispose()
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether a unit of work failed only because another one was in its way, and may be tried again at once."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _CONFLICTS
 
 
 def open_store(url: str) -> Store:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import select
+from sqlalchemy import Table, select
 from sqlalchemy.orm import Session
 
 from fleet.identity.ca import Issued
 from fleet.identity.membership import MemberState
+from fleet.store.bulk import update_by_key
 from fleet.store.models import CertificateRow, DeviceRow
-from mien.messages import Desired, Status, Twin, UpdateReport, Window
+from fleet.store.newer import LastWindow, is_stale, with_boot_before
+from mien.messages import Desired, Status, Twin, UpdateReport
+
+_TABLE = cast("Table", DeviceRow.__table__)
 
 ACCEPTED = MemberState.ACCEPTED.value
 
@@ -90,6 +94,7 @@ class Devices:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._loaded: list[DeviceRow] = []
 
     def add(self, device_id: str, group: str, issued: Issued, *, at: float) -> None:
         """Keep a newly enrolled device, accepted."""
@@ -169,15 +174,48 @@ class Devices:
         row = self._session.get_one(DeviceRow, device_id)
         row.last_seen_at = max(row.last_seen_at or 0.0, at)
 
+    def hear(self, device_ids: Collection[str]) -> dict[str, LastWindow | None]:
+        """Those of some devices whose messages count, with what is known of their last windows.
+
+        Their rows are held until the end of the unit of work, so that what follows from them stays true.
+        """
+        last = DeviceRow.last_window
+        chosen = (
+            select(
+                DeviceRow.id,
+                last["sequence"].as_float(),
+                last["boot_id"].as_string(),
+                last["ended_at"].as_float(),
+            )
+            .where(DeviceRow.id.in_(sorted(device_ids)), DeviceRow.state == ACCEPTED)
+            .order_by(DeviceRow.id)
+            .with_for_update(key_share=True)
+        )
+        return {
+            device_id: LastWindow(sequence=sequence, boot_id=boot_id, ended_at=ended_at) if boot_id else None
+            for device_id, sequence, boot_id, ended_at in self._session.execute(chosen)
+        }
+
+    def load(self, device_ids: Collection[str]) -> None:
+        """Read rows at once which the next calls would read one by one."""
+        rows = self._session.scalars(select(DeviceRow).where(DeviceRow.id.in_(sorted(device_ids))))
+        self._loaded = list(rows)  # the session forgets rows that nobody holds
+
+    def heard(self, device_ids: Collection[str], windows: Mapping[str, str], *, at: float) -> None:
+        """Note from whom something came, and the last windows, JSON by device, of those who sent a newer one."""
+        rows = [(text, at, device_id) for device_id, text in sorted(windows.items())]
+        update_by_key(self._session, _TABLE, "id", ("last_window", "last_seen_at"), rows)
+        others = [(at, device_id) for device_id in sorted(set(device_ids) - windows.keys())]
+        update_by_key(self._session, _TABLE, "id", ("last_seen_at",), others)
+
     def set_status(self, device_id: str, status: Status, *, at: float) -> None:
         """Keep whether it is online. A will of an earlier boot never overwrites a newer greeting."""
         row = self._session.get_one(DeviceRow, device_id)
         known = row.status or {}
-        stale_will = status.state == "offline" and known.get("boot_id") not in {None, status.boot_id}
-        if stale_will and known.get("at", 0) >= status.at:
+        if is_stale(status, known):
             return
         was_online, row.online = row.online, status.state == "online"
-        row.status = status.model_dump(mode="json")
+        row.status = with_boot_before(status, known)
         if row.online and (not was_online or known.get("boot_id") != status.boot_id):
             row.online_since = at
 
@@ -186,12 +224,6 @@ class Devices:
         row = self._session.get_one(DeviceRow, device_id)
         row.twin = twin.model_dump(mode="json")
         row.release = str(twin.active) if twin.active else None
-
-    def set_window(self, device_id: str, window: Window) -> None:
-        """Keep its last telemetry window; one that comes late from a spool is not the last."""
-        row = self._session.get_one(DeviceRow, device_id)
-        if (row.last_window or {}).get("ended_at", 0) <= window.ended_at:
-            row.last_window = window.model_dump(mode="json")
 
     def set_update(self, device_id: str, report: UpdateReport) -> None:
         """Keep the last report of an update, whichever deployment it belongs to; older ones of the same are ignored."""

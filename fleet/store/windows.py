@@ -4,14 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import delete, select
+from sqlalchemy import Table, delete, select
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.orm import Session
 
+from fleet.store.bulk import insert_new
 from fleet.store.models import WindowRow
 from mien.messages import Window
+
+_TABLE = cast("Table", WindowRow.__table__)
+_COLUMNS = (
+    "device_id",
+    "window_id",
+    "started_at",
+    "ended_at",
+    "received_at",
+    "release",
+    "fps",
+    "latency_p95_ms",
+    "power_w",
+    "energy_per_inference_j",
+    "confidence_mean",
+    "payload",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +37,13 @@ class StoredWindow:
 
     device_id: str
     window: Window
+    body: str | None = None
+    """Its JSON as it was sent, kept as it is; ``None``: made from the window."""
+
+    @property
+    def text(self) -> str:
+        """Its JSON."""
+        return self.body if self.body is not None else self.window.model_dump_json()
 
 
 class Windows:
@@ -34,13 +58,8 @@ class Windows:
         Returns:
             How many were new.
         """
-        fresh: dict[tuple[str, str], StoredWindow] = {}
-        for item in arrived:
-            fresh.setdefault((item.device_id, item.window.window_id), item)
-        for device_id, window_id in self._known(fresh):
-            del fresh[device_id, window_id]
-        self._session.add_all(_row(item, at) for item in fresh.values())
-        return len(fresh)
+        rows = [_values(item, at) for item in arrived]
+        return insert_new(self._session, _TABLE, _COLUMNS, rows, unique=("device_id", "window_id"))
 
     def latest(self, device_id: str, limit: int) -> list[Window]:
         """The last windows of a device, newest first."""
@@ -74,26 +93,22 @@ class Windows:
         )
         return done.rowcount
 
-    def _known(self, wanted: Collection[tuple[str, str]]) -> list[tuple[str, str]]:
-        ids = {window_id for _, window_id in wanted}
-        chosen = select(WindowRow.device_id, WindowRow.window_id).where(WindowRow.window_id.in_(ids))
-        return [(device, window) for device, window in self._session.execute(chosen) if (device, window) in wanted]
 
-
-def _row(item: StoredWindow, at: float) -> WindowRow:
+def _values(item: StoredWindow, at: float) -> tuple[Any, ...]:
+    """A row's values, in the order of the columns."""
     window = item.window
-    total = window.latency_ms.get("total")
-    return WindowRow(
-        device_id=item.device_id,
-        window_id=window.window_id,
-        started_at=window.started_at,
-        ended_at=window.ended_at,
-        received_at=at,
-        release=str(window.release) if window.release else None,
-        fps=window.fps,
-        latency_p95_ms=total.p95 if total else None,
-        power_w=window.power.total_w,
-        energy_per_inference_j=window.power.energy_per_inference_j,
-        confidence_mean=window.confidence_mean,
-        payload=window.model_dump(mode="json"),
+    total, power = window.latency_ms.get("total"), window.power
+    return (
+        item.device_id,
+        window.window_id,
+        window.started_at,
+        window.ended_at,
+        at,
+        str(window.release) if window.release else None,
+        window.fps,
+        total.p95 if total else None,
+        power.total_w,
+        power.energy_per_inference_j,
+        window.confidence_mean,
+        item.text,
     )
