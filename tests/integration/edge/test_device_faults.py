@@ -35,8 +35,8 @@ from tests.integration.edge.telemetry import assert_complete
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("MIEN_TEST_KILLS", "10"))
-"""Of the whole agent; those of its telemetry alone are fifty."""
+KILLS = int(os.environ.get("MIEN_TEST_KILLS", "50"))
+"""Of the whole agent; its telemetry alone is killed as often in test_kills."""
 SEED = 20261125
 CALM = {"enabled": False}
 
