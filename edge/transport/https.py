@@ -33,9 +33,9 @@ from tuf.api.exceptions import (
     LengthOrHashMismatchError,
     SlowRetrievalError,
 )
-from tuf.ngclient import FetcherInterface
 
 from edge.transport.answers import HEAD_WITHIN_S, Answers
+from edge.transport.fetching import ReleaseFetcher
 from edge.transport.fleet_http import tls_context
 from edge.transport.pace import Pace
 from edge.transport.retry import Failure, RefusedError, ServerBusyError, failure_of, pause_s, shed_s
@@ -52,7 +52,7 @@ _AS_IT_IS = {"Accept-Encoding": "identity"}
 """A compressed answer has other bytes than the file, and ranges of it mean others too."""
 
 
-class ResumingFetcher(FetcherInterface):
+class ResumingFetcher(ReleaseFetcher):
     """A TUF fetcher over HTTP with range requests.
 
     Args:

@@ -29,7 +29,7 @@ from tuf.api.exceptions import (
 from tuf.api.metadata import TargetFile
 from tuf.ngclient import Updater
 
-from edge.transport.https import ResumingFetcher
+from edge.transport.fetching import ReleaseFetcher
 from edge.transport.retry import RefusedError, ServerBusyError
 from edge.update.clock import clock_fault
 from edge.update.interface import SignedFile, UpdateFault
@@ -78,7 +78,7 @@ class TufSource:
         *,
         metadata_url: str,
         targets_url: str,
-        fetcher: ResumingFetcher,
+        fetcher: ReleaseFetcher,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._folder = folder
