@@ -8,3 +8,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Apply."""
+
+
+def downgrade() -> None:
+    """Take back."""
