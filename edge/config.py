@@ -14,9 +14,12 @@ from pydantic import Field, field_validator, model_validator
 
 from edge.camera.options import CameraOptions, Codec, Decoder, PixelFormat, Transport
 from edge.pipeline.batching import BatchMode
+from edge.transport.way_choice import Transport as Transfer
 from mien.config import Settings, read_yaml, settings_from
 from mien.errors import ConfigError
 from mien.release import Precision
+from mien.streams import LEAST_BLOCK_BYTES, MOST_ASKED_BYTES, MOST_BLOCK_BYTES
+from mien.windows import MaintenanceWindow, zone_named
 
 PowerName = Literal["auto", "jtop", "tegrastats", "ina3221", "nvml", "rapl", "replay", "none"]
 
@@ -116,6 +119,51 @@ class FleetSettings(Settings):
     session_check_s: float = Field(default=300.0, ge=1)
     """How often a running device asks whether its identity is still accepted."""
     download_attempts: int = Field(default=8, ge=1, le=100)
+    transport: Transfer = "auto"
+    """How signed files come. ``mqtt``: in blocks over the broker's port; ``auto``: HTTPS, MQTT where that is shut."""
+    https_failures: int = Field(default=2, ge=1, le=100)
+    """With ``auto``: so many connections that fail in a row, and files come over MQTT."""
+    https_again_s: float = Field(default=3600.0, ge=10)
+    """With ``auto``: after so long over MQTT, HTTPS is tried again."""
+    stream_block_bytes: int = Field(default=32 * 1024, ge=LEAST_BLOCK_BYTES, le=MOST_BLOCK_BYTES)
+    """Of one message over MQTT; a cut costs one block at most."""
+    stream_window: int = Field(default=8, ge=1, le=64)
+    """Blocks that may be on their way at once."""
+
+    @model_validator(mode="after")
+    def _window_is_served(self) -> FleetSettings:
+        under_way = self.stream_block_bytes * self.stream_window
+        if under_way > MOST_ASKED_BYTES:
+            raise ValueError(
+                f"stream_block_bytes times stream_window must be at most {MOST_ASKED_BYTES}, and is {under_way}"
+            )
+        return self
+
+
+class UpdateSettings(Settings):
+    """When this site lets its device update, and how fast. A fleet sets windows and limits too; the stricter wins.
+
+    A return to the release before waits for no window.
+    """
+
+    time_zone: str | None = Field(default=None, max_length=64)
+    """IANA name, for windows that name none; by default this machine's own."""
+    download_windows: tuple[MaintenanceWindow, ...] = Field(default=(), max_length=32)
+    """When releases may be downloaded, checked and built; none: at any time."""
+    install_windows: tuple[MaintenanceWindow, ...] = Field(default=(), max_length=32)
+    """When the device may switch to one."""
+    max_bytes_per_s: int | None = Field(default=None, ge=1024)
+    """Of a download."""
+
+    @model_validator(mode="after")
+    def _windows_can_be_kept(self) -> UpdateSettings:
+        named = [self.time_zone, *(window.time_zone for window in (*self.download_windows, *self.install_windows))]
+        try:
+            for name in filter(None, named):
+                zone_named(name)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return self
 
 
 class ProbeSettings(Settings):

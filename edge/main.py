@@ -24,6 +24,7 @@ from edge.engine_care import EngineCare
 from edge.faces.teller import FaceTeller
 from edge.faces.tracker import FaceTracker
 from edge.facts import read_facts
+from edge.file_ways import FileWays
 from edge.identity.store import Identity, IdentityStore
 from edge.limits.keeper import LimitsKeeper
 from edge.liveness import Liveness, Patience, Vitals
@@ -40,8 +41,8 @@ from edge.telemetry.alerts import alerts_between
 from edge.telemetry.publisher import Publisher
 from edge.telemetry.recorder import Recorder
 from edge.telemetry.spool import Spool, SpoolLimits
-from edge.transport.https import ResumingFetcher
 from edge.transport.mqtt import MqttLink
+from edge.transport.way_choice import Way
 from edge.update.journal import Journal
 from edge.update.slots import SlotStore
 from edge.update.tuf_source import TufSource
@@ -266,13 +267,8 @@ class EdgeDevice:
 
     def _agent_of(self, identities: IdentityStore, identity: Identity, outbox: Outbox, undo: ExitStack) -> Agent:
         settings, state = self._settings, self._settings.state
-        fetcher = ResumingFetcher(
-            state / "update" / "parts",
-            identity.targets_url,
-            attempts=settings.fleet.download_attempts,
-            ca_pem=identity.pinned_ca,
-        )
-        undo.callback(fetcher.close)
+        self._ways = FileWays(settings.fleet, identity, state / "update" / "parts", on_turn=self._way_turned)
+        undo.callback(self._ways.fetcher.close)
         updater = Updater(
             slots=self._slots,
             journal=self._journal,
@@ -281,7 +277,7 @@ class EdgeDevice:
                 identity.tuf_root,
                 metadata_url=identity.metadata_url,
                 targets_url=identity.targets_url,
-                fetcher=fetcher,
+                fetcher=self._ways.fetcher,
             ),
             device=self._runtime,
             reporter=outbox,
@@ -289,18 +285,17 @@ class EdgeDevice:
             latency_slack_ms=settings.probe.latency_slack_ms,
             cancel=self._stop,
         )
-        self._link = link = MqttLink(
+        status_topic = topics.topic(identity.device_id, topics.STATUS)
+        plain = MqttLink(
             identity.device_id,
             identity.mqtt.address(),
             tls=identity.files,
-            will=(
-                topics.topic(identity.device_id, topics.STATUS),
-                encode(status_message("offline", self._boot_id)),
-            ),
+            will=(status_topic, encode(status_message("offline", self._boot_id))),
             tell=outbox.event,
         )
         publisher = Publisher(
             self._spool,
+        self._link = link = self._ways.over(plain)
             link,
             lambda channel: topics.topic(identity.device_id, channel),
             catch_up_per_s=settings.telemetry.catch_up_per_s,
@@ -334,7 +329,7 @@ class EdgeDevice:
             fallback=fallback.release if fallback else None,
             known_bad=tuple(ReleaseRef.parse(text) for text in dict.fromkeys(bad)),
             power_source=self._power.name,
-            capabilities=("update", "rollback", "diagnostics"),
+            capabilities=("update", "rollback", "diagnostics", *self._ways.capabilities),
             at=time.time(),
         )
 
@@ -344,6 +339,10 @@ class EdgeDevice:
 
     def _window_stored(self, window: Window) -> None:
         """Show and send a window, and tell what it changed; where the device ends, frames are meant to stop."""
+    def _way_turned(self, way: Way) -> None:
+        self._outbox.event("way_changed", "info", f"signed files come over {way} from now on")
+        self._agent.publish_twin()
+
         alerts = [] if self._stop.is_set() else alerts_between(self._state.window, window)
         for alert in alerts:
             self._outbox.event(alert.kind, alert.severity, alert.message)

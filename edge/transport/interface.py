@@ -63,6 +63,9 @@ class MessageLink(Protocol):
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int:
         """Send a message with QoS 1; its ticket comes back through ``acknowledged``."""
 
+    def send(self, topic: str, payload: bytes) -> None:
+        """Send a message with QoS 0: nothing answers, and what is lost is lost."""
+
     def readdress(self, address: BrokerAddress) -> None:
         """Use another address or password, and a certificate that was renewed, from the next connection on."""
 

@@ -87,6 +87,10 @@ class MqttLink:
         """Send with QoS 1; paho sends it again by itself after a reconnection."""
         return int(self._client.publish(topic, payload, qos=1, retain=retain).mid)
 
+    def send(self, topic: str, payload: bytes) -> None:
+        """Send with QoS 0; without a connection it is thrown away."""
+        self._client.publish(topic, payload, qos=0)
+
     def readdress(self, address: BrokerAddress) -> None:
         """Use another address or password, and a certificate that was renewed, from the next connection on."""
         if self._context is not None and self._tls is not None:

@@ -31,8 +31,6 @@ class Pacing:
     """Silence after which what was asked for counts as lost; twice as long each time."""
     attempts: int = 8
     """Silences in a row after which the fleet counts as away."""
-    bytes_per_s: float | None = None
-    """No more is asked for than this on the mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,6 @@ class BlockPlan:
         self._heard_at = now
         self._shed_since: float | None = None
         self._not_before = now
-        self._credit, self._credited_at = self._most_credit, now
         self._silences = 0
         self.fruitless = 0
         """Silences in a row."""
@@ -90,10 +87,9 @@ class BlockPlan:
         room = self.window - len(self._flying)
         if now < self._not_before or room <= 0 or (self._flying and 2 * room < self.window):
             return []
-        chosen = self._chosen(missing, min(room, self._affordable(now)))
+        chosen = self._chosen(missing, room)
         if chosen:
             self._round += 1
-            self._credit -= len(chosen) * self._pacing.block_bytes
             self._flying |= {index: _Flight(now, self._round) for index in chosen}
         return chosen
 
@@ -126,8 +122,6 @@ class BlockPlan:
             due.append(self._not_before)
         if self._flying:
             due.append(self._silent_since() + self._silence_s())
-        elif (short := self._pacing.block_bytes - self._credit_at(now)) > 0 and self._pacing.bytes_per_s:
-            due.append(now + short / self._pacing.bytes_per_s)
         return max(min(due) - now, _SHORTEST_LOOK_S)
 
     def _look(self, now: float) -> None:
@@ -170,16 +164,3 @@ class BlockPlan:
             if index not in self._flying:
                 chosen.append(index)
         return chosen
-
-    @property
-    def _most_credit(self) -> float:
-        return float(max(self._pacing.bytes_per_s or 0.0, self._pacing.block_bytes))
-
-    def _credit_at(self, now: float) -> float:
-        return min(self._credit + (now - self._credited_at) * (self._pacing.bytes_per_s or 0.0), self._most_credit)
-
-    def _affordable(self, now: float) -> int:
-        if self._pacing.bytes_per_s is None:
-            return self._pacing.most_in_flight
-        self._credit, self._credited_at = self._credit_at(now), now
-        return int(self._credit // self._pacing.block_bytes)

@@ -10,27 +10,38 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import IO
 
 from tuf.api.exceptions import (
     DownloadError,
-    DownloadHTTPError,
     LengthOrHashMismatchError,
     SlowRetrievalError,
 )
-from tuf.ngclient import FetcherInterface
 
-from edge.transport.https import ServerBusyError
+from edge.transport.fetching import ReleaseFetcher
 from edge.transport.pace import Pace
+from edge.transport.retry import RefusedError, ServerBusyError
 from edge.transport.stream_desk import StreamDesk, Transfer
 from edge.transport.stream_plan import BlockPlan, Pacing
 from mien.streams import METADATA, TARGETS, Refusal, hash_in
 
 _log = logging.getLogger(__name__)
 
-_NOT_FOUND = 404
+_STATUS: Mapping[str, int] = MappingProxyType(
+    {
+        "ResourceNotFound": 404,
+        "Unauthorized": 403,
+        "InvalidRequest": 400,
+        "BlockSizeOutOfBounds": 400,
+        "OffsetOutOfBounds": 400,
+        "BlockCountLimitExceeded": 400,
+        "BlockBitmapLimitExceeded": 400,
+    }
+)
+"""Refusals that will be the same the next time, as HTTP's status, which TUF knows; all others may pass."""
 _MOST_UNSIGNED_BYTES = 8 << 20
 _LONGEST_WAIT_INSIDE_S = 30.0
 """A fleet that sheds load for longer is told to whoever asked, who may do something else meanwhile."""
@@ -38,7 +49,7 @@ _MOST_CHANGES = 3
 """So often may a file's content change while it is fetched."""
 
 
-class StreamFetcher(FetcherInterface):
+class StreamFetcher(ReleaseFetcher):
     """A TUF fetcher over MQTT.
 
     Args:
@@ -65,6 +76,9 @@ class StreamFetcher(FetcherInterface):
         self._pacing = pacing or Pacing()
         self._pace = pace
         self._on_bytes: Callable[[int], None] = _nobody
+
+    def close(self) -> None:
+        """Nothing to give back: the connection is the device's."""
 
     def stored_bytes(self) -> int:
         """Room that unfinished files take."""
@@ -122,26 +136,28 @@ class StreamFetcher(FetcherInterface):
         counts = self._on_bytes if transfer.name.startswith(TARGETS) else _nobody
         plan, pace, lapses, changes = BlockPlan(self._pacing, now=clock(), spread=_spread), self._pace(), 0, 0
         while not transfer.is_whole:
-            self._ask(transfer, plan)
             came, refused = self._desk.news(transfer)
-            if plan.lapses != lapses:
-                pace, lapses = self._pace(), plan.lapses
-            for index, length in came:
+            for index, _ in came:
                 plan.came(index, now=clock())
-                pace.saw(length)
-                counts(length)
             for refusal in refused:
                 changes += self._answered(transfer, plan, refusal)
-            counts(0)
+            self._ask(transfer, plan)
+            if plan.lapses != lapses:
+                pace, lapses = self._pace(), plan.lapses
+            for length in (*(length for _, length in came), 0):
+                pace.saw(length)
+                counts(length)  # waits, where a limit on bytes is exceeded
             _check(transfer, plan, changes, clock())
+            self._desk.wait(transfer, plan.wait_s(clock()))
+        for _, length in self._desk.news(transfer)[0]:
+            counts(length)
 
     def _ask(self, transfer: Transfer, plan: BlockPlan) -> None:
-        """Ask for what is due, and wait for something to come."""
+        """Ask for what is due."""
         missing = self._desk.missing(transfer, 2 * self._pacing.most_in_flight)
         blocks = plan.ask(missing, now=self._clock())
         if blocks and not self._desk.ask(transfer, blocks):
             _log.debug("the broker is away; %s waits", transfer.name)
-        self._desk.wait(transfer, plan.wait_s(self._clock()))
 
     def _answered(self, transfer: Transfer, plan: BlockPlan, refusal: Refusal) -> int:
         """What follows from a refusal; one where the file has other content now."""
@@ -171,9 +187,8 @@ def _check(transfer: Transfer, plan: BlockPlan, changes: int, now: float) -> Non
 
 def _error_of(name: str, refusal: Refusal) -> DownloadError:
     told = f"the fleet's stream of {name} was refused: {refusal.error} ({refusal.detail})"
-    if refusal.error == "ResourceNotFound":
-        return DownloadHTTPError(told, _NOT_FOUND)
-    return DownloadError(told)
+    status = _STATUS.get(refusal.error)
+    return DownloadError(told) if status is None else RefusedError(told, status)
 
 
 def _nobody(_: int) -> None:
