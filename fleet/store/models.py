@@ -262,6 +262,27 @@ class RoundRow(Base):
     """The posterior of each arm."""
 
 
+class EngineRow(Base):
+    """An engine that a device built and offered; ``id`` is the SHA-256 of the record as it was sent."""
+
+    __tablename__ = "engines"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    device_id: Mapped[str] = mapped_column(ForeignKey("devices.id"), index=True)
+    release: Mapped[str] = mapped_column(String(160))
+    path: Mapped[str] = mapped_column(String(400), index=True)
+    """Its signed name; one at a time is signed under it."""
+    engine_sha256: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    record: Mapped[dict[str, Any]] = mapped_column(JSON)
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    reason: Mapped[str] = mapped_column(Text)
+    offered_at: Mapped[float]
+    whole_at: Mapped[float | None]
+    decided_at: Mapped[float | None]
+    decided_by: Mapped[str | None] = mapped_column(String(64))
+
+
 class AuditRow(Base):
     """Who did what, never changed afterwards."""
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from fleet.store.devices import Devices
+from fleet.store.engines import Engines
+from fleet.store.evidence import Evidence
+from fleet.store.experiments import Experiments
 from fleet.store.journal import Audit, Events
 from fleet.store.releases import Releases
 from fleet.store.rollouts import Rollouts
@@ -26,4 +29,7 @@ class Work:
         self.events = Events(session)
         self.releases = Releases(session)
         self.rollouts = Rollouts(session)
+        self.engines = Engines(session)
+        self.evidence = Evidence(session)
+        self.experiments = Experiments(session)
         self.audit = Audit(session)
