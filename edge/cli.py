@@ -9,12 +9,13 @@ from typing import Any
 
 import typer
 
-from edge import cli_look
+from edge import cli_look, cli_rollback
 
 app = typer.Typer(no_args_is_help=True, help="Run a model on this device, enrol it, look at it.")
 cli_look.add_to(app)
 
 _STATE = Path("/var/lib/mien")
+cli_rollback.add_to(app, _STATE)
 _OF_A_DEVICE = frozenset({"config", "camera", "state"})
 _FROM_STDIN = "-"
 _JSON = typer.Option(False, "--json", help="Print one JSON document.")

@@ -303,6 +303,7 @@ class EdgeSettings(Settings):
     telemetry: TelemetrySettings = TelemetrySettings()
     power: PowerSettings = PowerSettings()
     fleet: FleetSettings = FleetSettings()
+    updates: UpdateSettings = UpdateSettings()
     probe: ProbeSettings = ProbeSettings()
     faces: FacesSettings = FacesSettings()
     limits: LimitsSettings = LimitsSettings()

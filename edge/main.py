@@ -44,6 +44,7 @@ from edge.telemetry.spool import Spool, SpoolLimits
 from edge.transport.mqtt import MqttLink
 from edge.transport.way_choice import Way
 from edge.update.journal import Journal
+from edge.update.site import site_times
 from edge.update.slots import SlotStore
 from edge.update.tuf_source import TufSource
 from edge.update.updater import Updater
@@ -284,6 +285,7 @@ class EdgeDevice:
             policy=_variants(settings),
             latency_slack_ms=settings.probe.latency_slack_ms,
             cancel=self._stop,
+            site=site_times(settings.updates, seed=identity.device_id),
         )
         status_topic = topics.topic(identity.device_id, topics.STATUS)
         plain = MqttLink(
@@ -293,9 +295,9 @@ class EdgeDevice:
             will=(status_topic, encode(status_message("offline", self._boot_id))),
             tell=outbox.event,
         )
+        self._link = link = self._ways.over(plain)
         publisher = Publisher(
             self._spool,
-        self._link = link = self._ways.over(plain)
             link,
             lambda channel: topics.topic(identity.device_id, channel),
             catch_up_per_s=settings.telemetry.catch_up_per_s,
@@ -337,12 +339,12 @@ class EdgeDevice:
         self._watch.model_changed()
         self._agent.publish_twin()
 
-    def _window_stored(self, window: Window) -> None:
-        """Show and send a window, and tell what it changed; where the device ends, frames are meant to stop."""
     def _way_turned(self, way: Way) -> None:
         self._outbox.event("way_changed", "info", f"signed files come over {way} from now on")
         self._agent.publish_twin()
 
+    def _window_stored(self, window: Window) -> None:
+        """Show and send a window, and tell what it changed; where the device ends, frames are meant to stop."""
         alerts = [] if self._stop.is_set() else alerts_between(self._state.window, window)
         for alert in alerts:
             self._outbox.event(alert.kind, alert.severity, alert.message)

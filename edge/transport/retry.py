@@ -64,7 +64,7 @@ def pause_s(attempt: int, chance: float) -> float:
         attempt: tries without a byte of progress, from 0 on.
         chance: a random number in 0..1, so that devices which failed together do not come back together.
     """
-    return min(FIRST_PAUSE_S * 2 ** min(attempt, 16), LONGEST_PAUSE_S) * (0.5 + chance / 2)
+    return min(FIRST_PAUSE_S * 2.0 ** min(attempt, 16), LONGEST_PAUSE_S) * (0.5 + chance / 2)
 
 
 def shed_s(retry_after: str | None, now: float) -> float:

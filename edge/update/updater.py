@@ -403,12 +403,17 @@ class Updater:
         )
 
     def _take_back(self, active: Installed, request: Request) -> None:
-        deployment = self._deployment(record_of(active, request, self._journal.read(), self._clock()))
         what = f"{active.release} was taken back by a person at the device"
         fault = UpdateFault("by_hand", what, found=request.reason, remedy="ask at the site, then deploy again")
-        deployment.fault(_E.TAKEN_BACK, fault, target_slot=active.slot, reported_end=False)
+        last = self._journal.read()
+        if last is not None and last.state not in TERMINAL:  # left by an agent that does not run now
+            self._end_in_fault(self._deployment(last), fault)
+        if last is None or last.state in TERMINAL or last.state in _BEFORE_SWITCH:
+            deployment = self._deployment(record_of(active, request, self._journal.read(), self._clock()))
+            deployment.fault(_E.TAKEN_BACK, fault, target_slot=active.slot, reported_end=False)
+            self._requests.drop()
+            self._roll_back(deployment, fault)
         self._requests.drop()
-        self._roll_back(deployment, fault)
 
     def _deployment(self, record: UpdateRecord) -> Deployment:
         return Deployment(
