@@ -1,18 +1,36 @@
-"""Gathers the telemetry windows that a verdict on a soaking wave needs."""
+"""Gathers the evidence that a verdict on a soaking wave needs.
+
+Of the devices on the old release a bounded number of each hardware class is read, chosen by the rollout's seed, so that
+a verdict costs the same in a fleet of a hundred and of a hundred thousand. Devices of an experiment are no baseline.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from fleet.rollouts.analysis import Reference, Sample, Verdict, judge, sample_of
+from fleet.rollouts.analysis import Reference, Verdict, judge
+from fleet.rollouts.analysis_evidence import Known, fewest, samples
+from fleet.rollouts.cohorts import rank
 from fleet.rollouts.planner import baseline, soaking
 from fleet.rollouts.states import ExecutionState
-from fleet.rollouts.view import DeviceView, ExecutionView, RolloutView
-from fleet.store.windows import StoredWindow
+from fleet.rollouts.view import DeviceView, ExecutionView, RolloutView, WaveView
 from fleet.store.work import Work
 
 _LOOK_BACK_S = 900.0
 """How far before an update a device's own past reaches."""
+_MOST_STABLE = 32
+"""Devices of one hardware class that a wave is held against."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cast:
+    """Who is compared with whom."""
+
+    fresh: frozenset[str]
+    updated: Mapping[str, ExecutionView]
+    """Those of the wave that ran another release before."""
+    stable: frozenset[str]
 
 
 def verdict_on(work: Work, rollout: RolloutView, devices: Sequence[DeviceView], now: float) -> Verdict | None:
@@ -20,32 +38,31 @@ def verdict_on(work: Work, rollout: RolloutView, devices: Sequence[DeviceView], 
     wave, analysis = soaking(rollout), rollout.policy.analysis
     if wave is None or wave.soak_started_at is None or analysis is None:
         return None
-    updated = {
-        e.device_id: e for e in rollout.of_wave(wave.number) if e.state is ExecutionState.SUCCEEDED and e.previous
-    }
-    fresh = {e.device_id for e in rollout.of_wave(wave.number) if e.state is ExecutionState.SUCCEEDED}
-    stable = {device.id for device in baseline(rollout, devices)}
-    earliest = min((e.queued_at for e in updated.values()), default=wave.started_at)
-    past_from = earliest - _LOOK_BACK_S
-    new = work.windows.since(fresh, wave.soak_started_at, before=now + 1)
-    now_stable = work.windows.since(stable, wave.soak_started_at, before=now + 1)
-    past = work.windows.since({*updated, *stable}, past_from, before=earliest)
+    cast = _cast(work, rollout, wave, devices)
+    everyone = cast.fresh | cast.stable
+    known = Known(hardware=work.evidence.hardware(everyone), agreements=work.evidence.agreements(everyone))
+    soak, earliest = wave.soak_started_at, min((e.queued_at for e in cast.updated.values()), default=wave.started_at)
+    now_all = work.evidence.windows(everyone, soak, before=now + 1)
+    past = work.evidence.windows({*cast.updated, *cast.stable}, earliest - _LOOK_BACK_S, before=earliest)
+    anything: dict[str, str | None] = dict.fromkeys(cast.stable)
+    was = {device_id: execution.previous for device_id, execution in cast.updated.items()}
     reference = Reference(
-        stable=_samples(item for item in now_stable if _release(item) != rollout.release),
-        before=_samples(item for item in past if _was_before(item, updated)),
-        stable_before=_samples(item for item in past if item.device_id in stable and _release(item) != rollout.release),
+        stable=samples(now_all, anything, known, since=soak, unlike=rollout.release),
+        before=samples(past, was, known, since=earliest - _LOOK_BACK_S),
+        stable_before=samples(past, anything, known, since=earliest - _LOOK_BACK_S, unlike=rollout.release),
+        hardware=frozenset(known.hardware.get(device_id, "") for device_id in cast.fresh),
     )
-    return judge(_samples(item for item in new if _release(item) == rollout.release), reference, analysis)
+    mine = dict.fromkeys(cast.fresh, rollout.release)
+    return judge(samples(now_all, mine, known, since=soak), reference, analysis)
 
 
-def _was_before(item: StoredWindow, updated: dict[str, ExecutionView]) -> bool:
-    execution = updated.get(item.device_id)
-    return execution is not None and _release(item) == execution.previous
-
-
-def _release(item: StoredWindow) -> str | None:
-    return str(item.window.release) if item.window.release else None
-
-
-def _samples(items: Iterable[StoredWindow]) -> list[Sample]:
-    return [sample_of(item.window) for item in items if item.window.release is not None]
+def _cast(work: Work, rollout: RolloutView, wave: WaveView, devices: Sequence[DeviceView]) -> _Cast:
+    done = [e for e in rollout.of_wave(wave.number) if e.state is ExecutionState.SUCCEEDED]
+    held = work.experiments.held()
+    free = {device.id for device in baseline(rollout, devices) if device.id not in held}
+    order = {device_id: rank(rollout.seed, device_id) for device_id in free}
+    return _Cast(
+        fresh=frozenset(e.device_id for e in done),
+        updated={e.device_id: e for e in done if e.previous},
+        stable=frozenset(fewest(free, work.evidence.hardware(free), most=_MOST_STABLE, order=order)),
+    )

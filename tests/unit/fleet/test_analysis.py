@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.rollouts.analysis import Reference, Sample, judge, mann_whitney, population_stability, sample_of
+from fleet.rollouts.analysis import Reference, Sample, judge, sample_of
 from fleet.rollouts.analysis_policy import AnalysisPolicy
+from fleet.statistics.distributions import stability_index
+from fleet.statistics.ranks import mann_whitney
 from mien.messages import Power, Window
 
 POLICY = AnalysisPolicy(min_windows=4)
@@ -75,21 +77,21 @@ def test_mann_whitney_of_equal_values_says_nothing():
 
 def test_population_stability_by_hand():
     """Shares 30.5/51 and 20.5/51 against 20.5/51 and 30.5/51: 2 · (10/51) · ln(30.5/20.5)."""
-    index = population_stability({"a": 30, "b": 20}, {"a": 20, "b": 30})
+    index = stability_index([30, 20], [20, 30])
     assert index == pytest.approx(2 * 10 / 51 * math.log(30.5 / 20.5))
 
 
-@given(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 500), min_size=1))
+@given(st.lists(st.integers(0, 500), min_size=1, max_size=20))
 def test_population_stability_of_a_mix_with_itself_is_zero(mix):
     """No difference, no index."""
-    assert population_stability(mix, mix) == pytest.approx(0.0)
+    assert stability_index(mix, mix) == pytest.approx(0.0)
 
 
 def test_a_healthy_release_passes():
     """Figures like before and like the others."""
     verdict = judge(samples(), Reference(stable=samples(), before=samples(), stable_before=samples()), POLICY)
     assert verdict.outcome == "pass"
-    assert {metric.outcome for metric in verdict.metrics} == {"pass"}
+    assert {metric.outcome for metric in verdict.metrics} <= {"pass", "skipped"}
 
 
 @pytest.mark.parametrize(
