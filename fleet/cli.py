@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from fleet import cli_devices
+from fleet import cli_devices, cli_simulate
 from fleet.cli_broker import broker_app
 from fleet.cli_keys import keys_app, passphrase
 from fleet.cli_shared import DATA as _DATA
@@ -31,6 +31,7 @@ for name, part in (
 ):
     app.add_typer(part, name=name)
 cli_devices.add_to(app)
+cli_simulate.add_to(app)
 
 
 @app.command()
