@@ -11,6 +11,7 @@ import typer
 
 from fleet import cli_devices, cli_simulate
 from fleet.cli_broker import broker_app
+from fleet.cli_experiments import experiment_app
 from fleet.cli_keys import keys_app, passphrase
 from fleet.cli_shared import DATA as _DATA
 from fleet.cli_shared import JSON as _JSON
@@ -27,6 +28,7 @@ rollout_app = typer.Typer(no_args_is_help=True, help="Bring a release to the dev
 for name, part in (
     ("keys", keys_app),
     ("rollout", rollout_app),
+    ("experiment", experiment_app),
     ("broker", broker_app),
 ):
     app.add_typer(part, name=name)

@@ -24,6 +24,7 @@ from fleet.broker.interface import Broker
 from fleet.broker.shut_out import BrokerFolder, Doorkeeper
 from fleet.changes import Changes
 from fleet.config import FleetSettings
+from fleet.experiments.tick import ExperimentTick
 from fleet.identity.ca import Authority
 from fleet.identity.server import ServerFiles, server_files
 from fleet.ingest.mqtt_bus import MqttBus
@@ -93,9 +94,11 @@ def _wire(
     bus = MqttBus(broker.for_service)
     outbox = Outbox(store, bus)
     tick = Tick(store, clock=clock, changed=changes.note)
+    experiments = ExperimentTick(store, clock=clock, changed=changes.note)
 
     def look() -> None:
         tick.run()
+        experiments.run()
         outbox.flush()
 
     rollouts = Loop("rollouts", look, every_s=settings.rollouts.tick_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fleet.errors import ConflictError, NotFoundError
+from fleet.experiments.holds import held_by_experiment
 from fleet.rollouts.cohorts import targets
 from fleet.rollouts.planner import soaking
 from fleet.rollouts.policy import RolloutPolicy
@@ -104,6 +105,9 @@ def _check_start(work: Work, rollout: Rollout) -> None:
             found=f"no accepted device in group '{group}'" if group else "no accepted device",
             remedy="enrol devices first: mien fleet token create, then mien edge enroll",
         )
+    conflict = held_by_experiment(work, meant)
+    if conflict is not None:
+        raise conflict
     for other in work.rollouts.in_states(tuple(ACTIVE)):
         theirs = {device.id for device in targets(other.view, map(device_view, work.devices.all()))}
         if theirs & meant:
