@@ -284,7 +284,7 @@ class DeviceRuntime:
 
     def _opened(self, installed: Installed) -> Engine:
         record = installed.record
-        graph = installed.variant().sha256 if record.built else None
+        graph = installed.variant().sha256 if record.built or record.taken else None
         return open_engine(
             installed.engine_path,
             record.runtime,

@@ -217,6 +217,8 @@ class UpdateReport(Message):
     remedy: str | None = Field(default=None, max_length=500)
     probe: ProbeResult | None = None
     built_engine: bool = False
+    took_engine: bool = False
+    """Whether it runs an engine that another device of its class built."""
     waits_for: WaitsFor | None = None
     """What the device waits for in this state, if it waits; it is no fault of the device, and not its time."""
     waits_until: Amount | None = None

@@ -100,13 +100,13 @@ class ActiveRelease:
         """The same release with an engine for the runtime that is installed now, and with its record."""
         record, hardware_class = installed.record, self._device.facts().hardware_class()
         fits = record.hardware_class == hardware_class and is_whole(installed.engine_path, record.runtime)
-        if fits or not record.built:
+        if fits or not (record.built or record.taken):
             return installed
         _log.info("the engine of %s is not of this runtime, or has no record; building it again", installed.release)
         before = Path(record.engine).parts[0]
         beside = installed.folder / (_FOLDERS[1] if before == _FOLDERS[0] else _FOLDERS[0])
         renewed = self._renewed(installed.folder, record, beside)
-        if record.lighter is not None and record.lighter.built:
+        if record.lighter is not None and (record.lighter.built or record.lighter.taken):
             lighter = self._renewed(installed.folder, record.lighter, beside)
             renewed = renewed.model_copy(update={"lighter": lighter})
         whole = self._slots.fill(installed.slot, renewed)
@@ -121,5 +121,7 @@ class ActiveRelease:
                 "engine": engine.relative_to(folder).as_posix(),
                 "engine_sha256": sha256_of(engine),
                 "hardware_class": self._device.facts().hardware_class(),
+                "built": True,
+                "taken": False,
             }
         )

@@ -99,6 +99,7 @@ class Deployment:
                 remedy=record.remedy,
                 probe=record.probe,
                 built_engine=record.built,
+                took_engine=record.took,
                 waits_for=record.waits_for,
                 waits_until=record.waits_until,
                 waited_s=self.waited_s,

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edge.update.build_cost import measured
 from edge.update.deployment import Deployment
 from edge.update.interface import Device, ReleaseSource, SignedFile, UpdateCancelled, UpdateFault
-from edge.update.slots import Installed, SlotRecord, SlotStore
+from edge.update.ready_made import ReadyMade, SignedEngine
+from edge.update.slots import Installed, SlotName, SlotRecord, SlotStore
 from mien.errors import BundleError
 from mien.files import sha256_of, write_bytes
 from mien.lifecycle import UpdateEvent
+from mien.messages import ProbePolicy
 from mien.release import (
     MANIFEST,
     REFERENCE,
@@ -48,6 +51,14 @@ class _Plan:
     choice: LoadEngine | BuildEngine
     lighter: LoadEngine | BuildEngine | None
     entries: tuple[Variant | FileEntry, ...]
+    ready: dict[str, SignedEngine]
+    """Engines that another device built, by the path of the variant. The model comes as well: to build from, should
+    one be of no use here, and after an upgrade of the runtime."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all that is downloaded."""
+        return sum(entry.size_bytes for entry in self.entries) + sum(one.size_bytes for one in self.ready.values())
 
 
 class Installer:
@@ -59,11 +70,19 @@ class Installer:
         device: builds engines and knows the machine.
         policy: which variants this site takes.
         cancel: set when the agent stops.
+        ready_made: finds engines that other devices built; ``None``: all are built here.
     """
 
     def __init__(
-        self, slots: SlotStore, source: ReleaseSource, device: Device, policy: VariantPolicy, cancel: threading.Event
+        self,
+        slots: SlotStore,
+        source: ReleaseSource,
+        device: Device,
+        policy: VariantPolicy,
+        cancel: threading.Event,
+        ready_made: ReadyMade | None = None,
     ) -> None:
+        self._ready_made = ready_made
         self._slots = slots
         self._source = source
         self._device = device
@@ -95,29 +114,64 @@ class Installer:
         write_bytes(folder / MANIFEST, plan.content)
         deployment.move(UpdateEvent.VERIFIED)
         deployment.check()
-        record = self._engine_of(plan, plan.choice, folder)
+        probe, place = deployment.record.desired.probe, (slot, folder)
+        record = self._engine_of(plan, plan.choice, staging, place, probe)
         if plan.lighter is not None:
             deployment.check()
-            record = record.model_copy(update={"lighter": self._engine_of(plan, plan.lighter, folder)})
+            lighter = self._engine_of(plan, plan.lighter, staging, place, probe)
+            record = record.model_copy(update={"lighter": lighter})
         deployment.check_time()
-        deployment.note(built=record.built)
+        deployment.note(built=record.built, took=record.taken)
         return self._slots.fill(slot, record)
 
-    def _engine_of(self, plan: _Plan, choice: LoadEngine | BuildEngine, folder: Path) -> SlotRecord:
-        """The variant's engine, built here when it is a portable model."""
-        variant, built = choice.variant, isinstance(choice, BuildEngine)
-        engine = folder / variant.path
-        if built:
-            engine = self._device.build(folder / variant.path, folder / "engine", choice.runtime)
+    def _engine_of(
+        self,
+        plan: _Plan,
+        choice: LoadEngine | BuildEngine,
+        staging: Path,
+        place: tuple[SlotName, Path],
+        probe: ProbePolicy,
+    ) -> SlotRecord:
+        """The variant's engine: another device's where one came and does what it should, else built here."""
+        record, ready = self._record_of(plan, choice, place[1]), plan.ready.get(choice.variant.path)
+        if isinstance(choice, LoadEngine):
+            return record
+        if ready is not None and self._ready_made is not None:
+            taken = self._ready_made.use(ready, staging, place, record, probe)
+            if taken is not None:
+                return taken
+        return self._built(choice, place[1], record)
+
+    def _built(self, choice: BuildEngine, folder: Path, record: SlotRecord) -> SlotRecord:
+        if not self._policy.allow_build:
+            raise UpdateFault(
+                "build_failed",
+                "the engine that another device built is of no use here, and building is switched off",
+                remedy="allow it (engine.allow_build), or publish an engine for this class",
+            )
+        with measured() as cost:
+            engine = self._device.build(folder / choice.variant.path, folder / "engine", choice.runtime)
+        return record.model_copy(
+            update={
+                "engine": engine.relative_to(folder).as_posix(),
+                "engine_sha256": sha256_of(engine),
+                "built": True,
+                "build_s": cost.seconds,
+                "build_peak_bytes": cost.peak_bytes,
+            }
+        )
+
+    def _record_of(self, plan: _Plan, choice: LoadEngine | BuildEngine, folder: Path) -> SlotRecord:
+        variant = choice.variant
         return SlotRecord(
             release=plan.manifest.ref,
             manifest_sha256=plan.manifest_sha256,
             variant=variant.path,
             precision=variant.precision,
             runtime=choice.runtime,
-            engine=engine.relative_to(folder).as_posix(),
-            engine_sha256=sha256_of(engine),
-            built=built,
+            engine=variant.path,
+            engine_sha256=sha256_of(folder / variant.path),
+            built=False,
             hardware_class=self._device.facts().hardware_class(),
         )
 
@@ -133,7 +187,7 @@ class Installer:
                 remedy="create the rollout again from the published release",
             )
         manifest = _parsed(content, desired.release)
-        choice = choose_variant(manifest, self._device.facts(), self._policy)
+        choice = self._chosen(manifest, signed_sha256)
         if isinstance(choice, Refusal):
             raise UpdateFault(
                 "incompatible",
@@ -149,7 +203,8 @@ class Installer:
         wanted: list[Variant | FileEntry] = [*(one.variant for one in choices), *files]
         for entry in wanted:
             _check_signed(entry, self._source.describe(desired.release, entry.path))
-        self._check_room(choices, wanted)
+        ready = self._ready(manifest, signed_sha256, choices)
+        self._check_room(choices, sum(entry.size_bytes for entry in wanted) + sum(e.size_bytes for e in ready.values()))
         return _Plan(
             content=content,
             manifest=manifest,
@@ -157,10 +212,30 @@ class Installer:
             choice=choice,
             lighter=lighter,
             entries=tuple(wanted),
+            ready=ready,
         )
 
-    def _check_room(self, choices: list[LoadEngine | BuildEngine], wanted: list[Variant | FileEntry]) -> None:
-        download = 2 * sum(entry.size_bytes for entry in wanted)
+    def _chosen(self, manifest: Manifest, manifest_sha256: str) -> LoadEngine | BuildEngine | Refusal:
+        """What this device takes; where it may not build, a model whose engine another device built is as good."""
+        facts = self._device.facts()
+        choice = choose_variant(manifest, facts, self._policy)
+        if self._policy.allow_build or not isinstance(choice, Refusal):
+            return choice
+        other = choose_variant(manifest, facts, replace(self._policy, allow_build=True))
+        ready = isinstance(other, BuildEngine) and self._ready(manifest, manifest_sha256, [other])
+        return other if ready else choice
+
+    def _ready(
+        self, manifest: Manifest, manifest_sha256: str, choices: list[LoadEngine | BuildEngine]
+    ) -> dict[str, SignedEngine]:
+        if self._ready_made is None:
+            return {}
+        builds = (one for one in choices if isinstance(one, BuildEngine))
+        looked = {one.variant.path: self._ready_made.look(manifest, manifest_sha256, one) for one in builds}
+        return {path: found for path, found in looked.items() if found is not None}
+
+    def _check_room(self, choices: list[LoadEngine | BuildEngine], size_bytes: int) -> None:
+        download = 2 * size_bytes
         engine = _ENGINE_ROOM * sum(one.variant.size_bytes for one in choices if isinstance(one, BuildEngine))
         needed, free = download + engine + _SPARE_BYTES, self._device.free_bytes()
         if free < needed:
@@ -174,7 +249,7 @@ class Installer:
             )
 
     def _download(self, deployment: Deployment, plan: _Plan, folder: Path, arrived: Callable[[int], None]) -> None:
-        total = sum(entry.size_bytes for entry in plan.entries) or 1
+        total = plan.size_bytes or 1
         there = 0
 
         def on_bytes(count: int) -> None:
@@ -192,6 +267,9 @@ class Installer:
                 there += entry.size_bytes
                 continue
             self._source.fetch(plan.manifest.ref, entry.path, path, on_bytes)
+        for engine in plan.ready.values():
+            if self._ready_made is not None:
+                self._ready_made.bring(engine, folder, on_bytes)
 
 
 def _mib(size_bytes: int) -> int:

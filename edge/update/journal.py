@@ -41,6 +41,8 @@ class UpdateRecord(BaseModel):
     target_slot: SlotName | None = None
     """The slot that is being filled or switched to."""
     built: bool = False
+    took: bool = False
+    """Whether the engine is one that another device built."""
     error_code: str | None = None
     message: str | None = None
     remedy: str | None = None

@@ -38,6 +38,12 @@ class SlotRecord(BaseModel):
     engine_sha256: str
     built: bool
     """Whether the engine was built here, from the portable model."""
+    taken: bool = False
+    """Whether another device of the class built it from the portable model, which stands here as well."""
+    build_s: float | None = None
+    """How long it was built here."""
+    build_peak_bytes: int | None = None
+    """Largest memory of the agent meanwhile, where that could be measured."""
     hardware_class: str
     """What the engine was made for; after an upgrade of the runtime it must be built again."""
     lighter: SlotRecord | None = None

@@ -33,7 +33,9 @@ from edge.transport.fetching import ReleaseFetcher
 from edge.transport.retry import RefusedError, ServerBusyError
 from edge.update.clock import clock_fault
 from edge.update.interface import SignedFile, UpdateFault
-from mien.errors import UnavailableError
+from edge.update.ready_made import SignedEngine
+from mien.engines import parse_record, sidecar_path
+from mien.errors import DataError, UnavailableError
 from mien.files import write_json
 from mien.release import MANIFEST, ReleaseRef
 
@@ -109,6 +111,35 @@ class TufSource:
         with _faults_named(f"{path} of {release}"), self._fetcher.counting(on_bytes):
             self._fresh().download_target(target, str(to))
 
+    def find_engine(self, path: str) -> SignedEngine | None:
+        """See :class:`edge.update.ready_made.EngineSource`."""
+        target = self._signed(path)
+        if target is None:
+            return None
+        custom = target.unrecognized_fields.get("custom")
+        try:
+            record = parse_record(json.dumps(custom), source=path)
+        except DataError as error:
+            _log.warning("%s", error)
+            return None
+        found = [(path, target)]
+        if record.sidecar is not None:
+            beside = self._signed(sidecar_path(path))
+            if beside is None:
+                return None
+            found.append((sidecar_path(path), beside))
+        files = (SignedFile(path=name, size_bytes=one.length, sha256=one.hashes["sha256"]) for name, one in found)
+        return SignedEngine(record=record, files=tuple(files))
+
+    def fetch_file(self, path: str, to: Path, on_bytes: Callable[[int], None]) -> None:
+        """See :class:`edge.update.ready_made.EngineSource`."""
+        target = self._signed(path)
+        if target is None:
+            raise UpdateFault("not_signed", f"{path} is no longer among the fleet's signed files")
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with _faults_named(path), self._fetcher.counting(on_bytes):
+            self._fresh().download_target(target, str(to))
+
     def forget(self) -> None:
         """Delete unfinished downloads."""
         self._fetcher.clear()
@@ -156,15 +187,19 @@ class TufSource:
         return self._updater
 
     def _target(self, release: ReleaseRef, path: str) -> TargetFile:
-        with _faults_named(f"{path} of {release}"):
-            target = self._fresh().get_targetinfo(f"{release.name}/{release.version}/{path}")
-        if target is None or "sha256" not in target.hashes:
+        target = self._signed(f"{release.name}/{release.version}/{path}")
+        if target is None:
             raise UpdateFault(
                 "not_signed",
                 f"{path} of {release} is not among the fleet's signed files",
                 remedy="publish the release: mien fleet publish BUNDLE",
             )
         return target
+
+    def _signed(self, path: str) -> TargetFile | None:
+        with _faults_named(path):
+            target = self._fresh().get_targetinfo(path)
+        return target if target is not None and "sha256" in target.hashes else None
 
 
 def _read_seen(path: Path) -> float | None:
