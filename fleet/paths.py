@@ -47,6 +47,11 @@ class DataFolder:
         return self.root / "tuf" / "pending"
 
     @property
+    def engine_quarantine(self) -> Path:
+        """Engines that devices offered and that are not signed; never served."""
+        return self.root / "engines"
+
+    @property
     def registry_lock(self) -> Path:
         """Held by whoever changes the TUF repository."""
         return self.root / "tuf" / "lock"

@@ -13,9 +13,10 @@ import copy
 import datetime as dt
 import fcntl
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
@@ -134,8 +135,21 @@ class Repository:
             return
         self.propose(Change(targets=Metadata(targets)), now)
 
-    def add_engines(self, files: Mapping[str, Path], now: dt.datetime) -> None:
+    def engine_record(self, path: str) -> Mapping[str, Any]:
+        """What is signed about an engine besides its length and hash; nothing where none is signed."""
+        target = self.engines().get(path)
+        found = target.unrecognized_fields.get("custom") if target is not None else None
+        return found if isinstance(found, dict) else {}
+
+    def add_engines(
+        self, files: Mapping[str, Path], now: dt.datetime, custom: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
         """Sign engines that a canary built, with the online key of their own role. The caller holds the lock.
+
+        Args:
+            files: target path to the file's place now.
+            now: the moment, for expiries.
+            custom: what to sign about a file besides, by target path.
 
         Raises:
             BundleError: a path is not one that this role is trusted for, or is signed with other content.
@@ -151,8 +165,25 @@ class Repository:
             target = self._described(path, source)
             if path in engines.targets and engines.targets[path].hashes != target.hashes:
                 raise BundleError(f"{path} is signed with other content", remedy="an engine is signed once")
+            if custom is not None and path in custom:
+                target.unrecognized_fields["custom"] = dict(custom[path])
             engines.targets[path] = target
         self._write_online(now, engines=engines)
+
+    def remove_engines(self, paths: Collection[str], now: dt.datetime) -> int:
+        """Sign the list of engines without some. The caller holds the lock.
+
+        Returns:
+            How many are no longer signed.
+        """
+        document = self.shelf.engines()
+        gone = [path for path in paths if document is not None and path in document.signed.targets]
+        if document is not None and gone:
+            engines: Targets = copy.deepcopy(document.signed)
+            for path in gone:
+                del engines.targets[path]
+            self._write_online(now, engines=engines)
+        return len(gone)
 
     def drop_engines(self, now: dt.datetime) -> int:
         """Sign an empty list of engines: whoever had the key may have put some there. The caller holds the lock.
