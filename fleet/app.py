@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
 
-from fleet.api import device, experiments, health, members, ops
+from fleet.api import device, engines, experiments, health, members, ops
 from fleet.api import errors as api_errors
 from fleet.api.deps import Fleet
 from fleet.api.guards import Guards
@@ -27,8 +27,9 @@ def create_app(fleet: Fleet) -> FastAPI:
     app = FastAPI(title="mien fleet", version=__version__, docs_url=None, redoc_url=None)
     app.state.fleet = fleet
     api_errors.install(app)
-    for part in (device, members, ops, experiments, health, pages):
+    for part in (device, members, ops, experiments, engines, health, pages):
         app.include_router(part.router)
+    app.include_router(engines.device_router)
     data = DataFolder(fleet.settings.data)
     for folder, address in ((data.tuf_metadata, "/tuf/metadata"), (data.tuf_targets, "/tuf/targets")):
         app.mount(address, StaticFiles(directory=folder))

@@ -11,6 +11,7 @@ import typer
 
 from fleet import cli_devices, cli_simulate
 from fleet.cli_broker import broker_app
+from fleet.cli_engines import engines_app
 from fleet.cli_experiments import experiment_app
 from fleet.cli_keys import keys_app, passphrase
 from fleet.cli_shared import DATA as _DATA
@@ -30,6 +31,7 @@ for name, part in (
     ("rollout", rollout_app),
     ("experiment", experiment_app),
     ("broker", broker_app),
+    ("engines", engines_app),
 ):
     app.add_typer(part, name=name)
 cli_devices.add_to(app)

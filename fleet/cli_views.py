@@ -174,3 +174,20 @@ def _executions(rollout: Mapping[str, Any]) -> Table:
         for execution in rollout["executions"]
     ]
     return table_of("Devices", ("device", "wave", "state", "rolled back", "detail"), rows)
+
+
+def engine_rows(engines: Iterable[Mapping[str, Any]]) -> list[_Row]:
+    """One row for each engine that was offered."""
+    return [
+        (
+            engine["id"][:12],
+            f"{engine['record']['release']['name']}@{engine['record']['release']['version']}",
+            engine["record"]["precision"],
+            engine["record"]["hardware_class"],
+            engine["record"]["device_id"],
+            engine["state"],
+            number(engine["record"]["engine"]["size_bytes"] / 1e6, 2),
+            number(engine["record"]["build_s"], 1),
+        )
+        for engine in engines
+    ]

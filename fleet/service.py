@@ -24,6 +24,8 @@ from fleet.broker.interface import Broker
 from fleet.broker.shut_out import BrokerFolder, Doorkeeper
 from fleet.changes import Changes
 from fleet.config import FleetSettings
+from fleet.engines.desk import EngineDesk
+from fleet.engines.quarantine import Quarantine
 from fleet.experiments.tick import ExperimentTick
 from fleet.identity.ca import Authority
 from fleet.identity.server import ServerFiles, server_files
@@ -104,6 +106,10 @@ def _wire(
     rollouts = Loop("rollouts", look, every_s=settings.rollouts.tick_s)
     upkeep = Loop("upkeep", Upkeep(foundation.repository, store, settings.retention, clock).run, every_s=_UPKEEP_S)
 
+    desk = _engine_desk(settings, foundation, clock)
+    engines = Loop("engines", desk.look, every_s=settings.engines.look_s)
+    desk.nudge = engines.nudge
+
     folder = settings.mqtt.folder
     doorkeeper = Doorkeeper(store, foundation.authority, BrokerFolder(folder) if folder else None, clock=clock)
     doors = Loop("doors", doorkeeper.run, every_s=_UPKEEP_S)
@@ -121,7 +127,7 @@ def _wire(
         streams = _streams(settings, foundation, broker)
         streams.start()
         ends.callback(streams.stop)
-    for loop in (rollouts, upkeep, doors):
+    for loop in (rollouts, upkeep, doors, engines):
         loop.start()
         ends.callback(loop.stop)
     ends.callback(changes.close)
@@ -131,6 +137,7 @@ def _wire(
         authority=foundation.authority,
         repository=foundation.repository,
         ingest=ingest,
+        engines=desk,
         broker=broker.for_devices,
         changes=changes,
         nudge=rollouts.nudge,
@@ -161,6 +168,11 @@ def _streams(settings: FleetSettings, foundation: Foundation, broker: Broker) ->
             device_queue_bytes=given.device_queue_bytes,
         ),
     )
+
+
+def _engine_desk(settings: FleetSettings, foundation: Foundation, clock: Callable[[], float]) -> EngineDesk:
+    quarantine = Quarantine(DataFolder(settings.data).engine_quarantine)
+    return EngineDesk(foundation.store, foundation.repository, quarantine, settings.engines, clock=clock)
 
 
 @contextmanager

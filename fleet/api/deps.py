@@ -12,6 +12,7 @@ from fastapi import Depends, Header, Request
 from fleet.broker.interface import BrokerAccess
 from fleet.changes import Changes
 from fleet.config import FleetSettings
+from fleet.engines.desk import EngineDesk
 from fleet.identity.ca import Authority
 from fleet.identity.members import Terms, expired
 from fleet.identity.membership import MemberState
@@ -35,6 +36,8 @@ class Fleet:
     authority: Authority
     repository: Repository
     ingest: Ingest
+    engines: EngineDesk
+    """Takes engines that devices built."""
     broker: BrokerAccess
     """How devices reach the broker."""
     changes: Changes

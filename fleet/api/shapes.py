@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
+from fleet.engines.savings import builds_of
 from fleet.rollouts.cohorts import targets
 from fleet.rollouts.states import UNSUCCESSFUL, ExecutionState, RevertState
 from fleet.rollouts.tick import device_view
@@ -97,6 +99,7 @@ def rollout_json(rollout: Rollout, devices: list[Device], *, now: float) -> dict
         "devices_reached": len(executions),
         "devices_succeeded": len(kept),
         "devices_rolled_back": back,
+        "engines": asdict(builds_of(executions)),
         "halted_because": rollout.halted_because,
         "paused_because": rollout.paused_because,
         "waves": _waves(rollout),

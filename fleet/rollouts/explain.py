@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from fleet.engines.savings import builds_of
 from fleet.rollouts.analysis import Verdict
 from fleet.rollouts.cohorts import targets
 from fleet.rollouts.planner import baseline
@@ -38,6 +39,9 @@ def explain(
     if reverts:
         done = sum(1 for execution in reverts if execution.revert_state is RevertState.DONE)
         told.append(f"Taken back from devices that had the release: {done} of {len(reverts)}.")
+    engines = builds_of(rollout.executions).sentence()
+    if engines is not None:
+        told.append(engines)
     left = len(targets(rollout, devices)) - len(rollout.executions)
     if left > 0 and rollout.state is not RolloutState.FINISHED:
         told.append(f"Devices not reached: {left}.")
