@@ -110,6 +110,9 @@ def rollout_view(rollout: Mapping[str, Any]) -> Group:
     if because:
         parts.append(f"[red]{escape(because)}[/]")
     parts += [_waves(rollout), _executions(rollout)]
+    engines = rollout["engines"]
+    if engines["built"] or engines["saved"]:
+        parts.append(f"engines: {engines['built']} built on devices, {engines['saved']} builds saved")
     return Group(*parts)
 
 
