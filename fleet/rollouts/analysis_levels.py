@@ -111,10 +111,21 @@ def _findings(question: _Question) -> list[Finding]:
         return [_compared(question, pairs, None)]
     whole = [pair for pair in pairs if pair.new and pair.expected]
     together = _compared(question, whole, _ALL) if len(whole) > 1 else None
-    alone = [_compared(question, [pair], pair.hardware) for pair in pairs]
-    if level.name not in policy.required and together is not None and not together.missing:
-        alone = [finding for finding in alone if not finding.missing]
-    return [*([together] if together is not None else []), *alone]
+    alone = [(pair, _compared(question, [pair], pair.hardware)) for pair in pairs]
+    if together is not None and not together.missing:
+        alone = [(pair, found) for pair, found in alone if not found.missing or _must_have(pair, level, policy)]
+    return [*([together] if together is not None else []), *(found for _, found in alone)]
+
+
+def _must_have(pair: _Pair, level: Level, policy: AnalysisPolicy) -> bool:
+    """Whether a class that has too little leaves the verdict open though all classes together have enough.
+
+    A required metric needs windows of each class. Where devices are the unit, a class has as many as it has, and one on
+    each side will do.
+    """
+    if level.name not in policy.required:
+        return False
+    return policy.unit == "window" or not (pair.new and pair.expected)
 
 
 def _compared(question: _Question, pairs: Sequence[_Pair], hardware: str | None) -> Finding:

@@ -85,7 +85,7 @@ class Experiments:
             .where(ExperimentRow.state.in_([str(state) for state in LIVE]))
             .where(MemberRow.state != str(ExecutionState.REMOVED))
         )
-        return dict(self._session.execute(chosen).tuples().all())
+        return {row.device_id: row.experiment_id for row in self._session.execute(chosen)}
 
     def change(self, experiment_id: int, **fields: Any) -> None:  # noqa: ANN401 - columns of the row
         """Change columns of an experiment."""
