@@ -22,7 +22,7 @@ from fleet.rollouts.actions import (
     StartWave,
     Withdraw,
 )
-from fleet.rollouts.analysis import Verdict
+from fleet.rollouts.analysis import Verdict, consequence
 from fleet.rollouts.cohorts import next_cohort, targets
 from fleet.rollouts.states import (
     OPEN,
@@ -250,11 +250,12 @@ def _after_soak(rollout: RolloutView, wave: WaveView, verdict: Verdict | None, n
     analysis = rollout.policy.analysis
     if verdict is None or analysis is None:
         return []
-    if verdict.outcome == "pass":
+    follows = consequence(verdict, analysis, waited_s=now - (wave.soak_started_at or wave.started_at))
+    if follows == "pass":
         return [SetWave(wave=wave.number, state=WaveState.FINISHED, verdict=verdict)]
-    if verdict.outcome == "fail":
+    if follows == "halt":
         return _halt(wave, f"wave {_name(rollout, wave)}: {verdict.reason}", verdict)
-    if now - (wave.soak_started_at or wave.started_at) > analysis.timeout_s:
+    if follows == "pause":
         reason = f"wave {_name(rollout, wave)} is inconclusive: {verdict.reason}"
         return [
             SetWave(wave=wave.number, state=WaveState.SOAKING, verdict=verdict),

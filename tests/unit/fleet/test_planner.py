@@ -374,3 +374,17 @@ def test_a_cohort_depends_on_the_seed_alone(count, order, size):
     assert next_cohort(world.rollout, world.fleet, wave) == next_cohort(world.rollout, shuffled, wave)
     assert len(next_cohort(world.rollout, shuffled, wave)) == min(size, count)
     assert {d.id for d in targets(world.rollout, shuffled)} == {d.id for d in world.fleet}
+
+
+def test_an_analysis_that_only_reports_stops_nothing():
+    """A failure is kept with the wave, and the rollout goes on; without any verdict it goes on when the time is up."""
+    for verdict, wait_s in ((FAIL, 0.0), (UNSURE, 901.0)):
+        world = canary_world(analysis={"mode": "report"})
+        world.report(the_canary(world), UpdateState.COMMITTED)
+        world.settle()
+        world.verdict = verdict
+        if wait_s:
+            assert not world.settle()
+        world.later(wait_s)
+        assert world.rollout.state is RolloutState.RUNNING
+        assert world.rollout.waves[0].state is WaveState.FINISHED
