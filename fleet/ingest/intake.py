@@ -1,7 +1,6 @@
 """A bounded queue between the bus and the store that hands out whole batches.
 
-One thread puts, one takes; neither does more for a message than append to it and look, because both share one core with
-decoding.
+One thread puts, one takes; neither does more for a message than append it and look.
 """
 
 from __future__ import annotations
@@ -10,7 +9,11 @@ import threading
 import time
 from collections import deque
 
+from fleet.ingest.decoding import Arrived, Bad
 from fleet.ingest.interface import Incoming
+
+Taken = tuple[Incoming, Arrived | Bad | None]
+"""A message as it came, and what it was read as."""
 
 _LOOK_S = 0.2
 
@@ -24,7 +27,7 @@ class Intake:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._waiting: deque[Incoming] = deque()
+        self._waiting: deque[Taken] = deque()
         self._some, self._enough, self._room = threading.Event(), threading.Event(), threading.Event()
         self._wanted = 1
         self._closed = False
@@ -34,7 +37,7 @@ class Intake:
         """Whether nothing waits."""
         return not self._waiting
 
-    def put(self, message: Incoming) -> None:
+    def put(self, message: Taken) -> None:
         """Add a message; waits while there is no room, and drops it once closed: the broker has it still."""
         while len(self._waiting) >= self._most and not self._closed:
             self._room.clear()
@@ -48,7 +51,7 @@ class Intake:
         if len(self._waiting) >= self._wanted and not self._enough.is_set():
             self._enough.set()
 
-    def take(self, most: int, *, linger_s: float, wait_s: float) -> list[Incoming]:
+    def take(self, most: int, *, linger_s: float, wait_s: float) -> list[Taken]:
         """The next messages, in order; empty when none came.
 
         Args:

@@ -15,6 +15,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from fleet.broker.interface import BrokerAccess
 from fleet.ingest.interface import BusEvents, Incoming
+from fleet.ingest.quick_client import QuickClient
 from mien.topics import FROM_DEVICE, all_devices
 
 _log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ _log = logging.getLogger(__name__)
 CLIENT_ID = "mien-fleet"
 _KEEPALIVE_S = 30
 _SESSION_EXPIRY_S = 24 * 3600
-_MOST_UNACKNOWLEDGED = 500
+_MOST_UNACKNOWLEDGED = 12_000
 _TICKETS = 1 << 16
 """Packet identifiers have 16 bits; the part above tells connections apart."""
 
@@ -38,8 +39,12 @@ class MqttBus:
         self._access = access
         self._events: BusEvents | None = None
         self._connection = 0
-        self._client = Client(
-            CallbackAPIVersion.VERSION2, CLIENT_ID, protocol=MQTTProtocolVersion.MQTTv5, manual_ack=True
+        self._client = QuickClient(
+            CallbackAPIVersion.VERSION2,
+            CLIENT_ID,
+            protocol=MQTTProtocolVersion.MQTTv5,
+            manual_ack=True,
+            quick=self._on_plain_message,
         )
         if access.username is not None:
             self._client.username_pw_set(access.username, access.password)
@@ -73,10 +78,10 @@ class MqttBus:
 
     def acknowledge(self, messages: Sequence[Incoming]) -> None:
         """Send PUBACK for stored messages; those of an earlier connection are sent again by the broker anyway."""
-        for message in messages:
-            connection, packet = divmod(message.ticket, _TICKETS)
-            if message.qos > 0 and connection == self._connection:
-                self._client.ack(packet, message.qos)
+        first = self._connection * _TICKETS
+        packets = [message.ticket - first for message in messages if message.qos > 0 and message.ticket >= first]
+        if packets:
+            self._client.acknowledge(packets)
 
     def publish_retained(self, topic: str, payload: bytes, *, timeout_s: float) -> bool:
         """Publish and wait for the broker's confirmation."""
@@ -108,6 +113,11 @@ class MqttBus:
             self._events.received(
                 Incoming(topic=message.topic, payload=bytes(message.payload), ticket=ticket, qos=message.qos)
             )
+
+    def _on_plain_message(self, topic: str, payload: bytes, packet: int) -> None:
+        if self._events is not None:
+            ticket = self._connection * _TICKETS + packet
+            self._events.received(Incoming(topic=topic, payload=payload, ticket=ticket, qos=1))
 
 
 def _text(path: Path | None) -> str | None:

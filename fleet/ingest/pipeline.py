@@ -1,8 +1,8 @@
 """Takes messages off the bus into a bounded queue, and from there into the store: one transaction for each batch.
 
 A message is acknowledged after its transaction, so a kill in between costs a repetition, and these are stored once.
-While a batch is on its way to the disk the next one gathers; a full queue holds the bus, and so the broker. Bad
-messages are counted and logged with the device's id, and never stop the rest.
+The bus's thread reads the next messages while a batch is on its way to the disk; a full queue holds that thread, and so
+the broker. Bad messages are counted and logged with the device's id, and never stop the rest.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from fleet.config import IngestSettings
 from fleet.ingest.decoding import Arrived, Bad, read
-from fleet.ingest.intake import Intake
+from fleet.ingest.intake import Intake, Taken
 from fleet.ingest.interface import Bus, Incoming
 from fleet.store.database import Store, is_conflict
 from fleet.store.journal import StoredEvent
@@ -83,11 +83,11 @@ class Ingest:
 
     def received(self, message: Incoming) -> None:
         """A message arrived; blocks while the queue is full."""
-        self._intake.put(message)
+        self._intake.put((message, read(message)))
 
     def store(self, batch: Sequence[Incoming]) -> None:
         """Store a batch in one transaction."""
-        self._store_apart(self._read_all(batch))
+        self._store_apart(self._good([(message, read(message)) for message in batch]))
 
     def _run(self) -> None:
         while not (self._stopping.is_set() and self._intake.is_empty):
@@ -95,8 +95,8 @@ class Ingest:
             if batch:
                 self._store_until_done(batch)
 
-    def _store_until_done(self, batch: list[Incoming]) -> None:
-        arrived = self._read_all(batch)
+    def _store_until_done(self, batch: Sequence[Taken]) -> None:
+        arrived = self._good(batch)
         while True:
             try:
                 self._store_apart(arrived)
@@ -110,7 +110,7 @@ class Ingest:
                     return
                 continue
             if self._bus is not None:
-                self._bus.acknowledge(batch)
+                self._bus.acknowledge([message for message, _ in batch])
             self._changed()
             return
 
@@ -146,9 +146,9 @@ class Ingest:
                 self.counts["unknown_device"] += 1
                 self._warn(item.device_id, "a message: the device is not accepted here")
 
-    def _read_all(self, batch: Sequence[Incoming]) -> list[Arrived]:
+    def _good(self, batch: Sequence[Taken]) -> list[Arrived]:
         arrived = []
-        for found in map(read, batch):
+        for _, found in batch:
             if isinstance(found, Arrived):
                 arrived.append(found)
             elif found is not None:

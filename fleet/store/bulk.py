@@ -1,19 +1,35 @@
 """Adds and changes many rows at once, in the way that each database does fastest.
 
-SQLite takes one statement for all rows. PostgreSQL gets them by COPY into a table of the connection's own, which goes
-into the real one with a single statement. Values go in as they are: JSON columns take text that is JSON already.
+SQLite takes some hundred rows in one statement: it runs without Python's lock, so whoever receives goes on meanwhile,
+while a statement for each row would ask for that lock each time. PostgreSQL gets rows by COPY into a table of the
+connection's own, which goes into the real one with a single statement. Values go in as they are: JSON columns take text
+that is JSON already.
 """
 
 from __future__ import annotations
 
+import json
 import zlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, cast
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Select, Table, func, select
 from sqlalchemy.orm import Session
 
 Values = Sequence[tuple[Any, ...]]
+
+_AT_ONCE = 250
+"""Rows in one statement of SQLite."""
+
+
+def rows_at_once(session: Session, chosen: Select[Any]) -> Iterable[Sequence[Any]]:
+    """The rows of a query; from SQLite in one piece, for the same reason. For plain values in named columns."""
+    if session.connection().dialect.name == "postgresql":
+        return session.execute(chosen)
+    inner = chosen.subquery()
+    whole = session.scalar(select(func.json_group_array(func.json_array(*inner.c))))
+    return cast("list[list[Any]]", json.loads(whole or "[]"))
 
 
 def insert_new(session: Session, table: Table, columns: Sequence[str], rows: Values, *, unique: Sequence[str]) -> int:
@@ -37,9 +53,13 @@ def insert_new(session: Session, table: Table, columns: Sequence[str], rows: Val
         source = _staged(connection, table, columns, rows)
         statement = f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {source} ON CONFLICT ({once}) DO NOTHING"  # noqa: S608 - names of ours
         return connection.exec_driver_sql(statement).rowcount
-    marks = ", ".join("?" * len(columns))
-    statement = f"INSERT INTO {table.name} ({names}) VALUES ({marks}) ON CONFLICT ({once}) DO NOTHING"  # noqa: S608 - names of ours
-    return connection.exec_driver_sql(statement, list(rows)).rowcount
+    return sum(
+        connection.exec_driver_sql(
+            f"INSERT INTO {table.name} ({names}) VALUES {_marks(part, columns)} ON CONFLICT ({once}) DO NOTHING",  # noqa: S608 - names of ours
+            tuple(chain.from_iterable(part)),
+        ).rowcount
+        for part in _parts(rows)
+    )
 
 
 def update_by_key(session: Session, table: Table, key: str, columns: Sequence[str], rows: Values) -> None:
@@ -61,8 +81,27 @@ def update_by_key(session: Session, table: Table, key: str, columns: Sequence[st
         statement = f"UPDATE {table.name} SET {changes} FROM {source} WHERE {table.name}.{key} = {source}.{key}"  # noqa: S608 - names of ours
         connection.exec_driver_sql(statement)
         return
-    changes = ", ".join(f"{name} = ?" for name in columns)
-    connection.exec_driver_sql(f"UPDATE {table.name} SET {changes} WHERE {key} = ?", list(rows))  # noqa: S608 - names of ours
+    named = ", ".join(f"column{number} AS {name}" for number, name in enumerate((*columns, key), start=1))
+    changes = ", ".join(f"{name} = incoming.{name}" for name in columns)
+    for part in _parts(rows):
+        connection.exec_driver_sql(
+            f"UPDATE {table.name} SET {changes} FROM (SELECT {named} FROM (VALUES {_marks(part, (*columns, key))})) "  # noqa: S608 - names of ours
+            f"AS incoming WHERE {table.name}.{key} = incoming.{key}",
+            tuple(chain.from_iterable(part)),
+        )
+
+
+def _parts(rows: Values) -> Iterator[Values]:
+    """Parts of one size, and single rows for what is left, so that there are two texts of a statement to prepare."""
+    whole = len(rows) - len(rows) % _AT_ONCE
+    for first in range(0, whole, _AT_ONCE):
+        yield rows[first : first + _AT_ONCE]
+    for place in range(whole, len(rows)):
+        yield rows[place : place + 1]
+
+
+def _marks(part: Values, columns: Sequence[str]) -> str:
+    return ", ".join([f"({', '.join('?' * len(columns))})"] * len(part))
 
 
 def _staged(connection: Connection, table: Table, columns: Sequence[str], rows: Values) -> str:

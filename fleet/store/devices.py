@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from fleet.identity.ca import Issued
 from fleet.identity.membership import MemberState
-from fleet.store.bulk import update_by_key
+from fleet.store.bulk import rows_at_once, update_by_key
 from fleet.store.models import CertificateRow, DeviceRow
 from fleet.store.newer import LastWindow, is_stale, with_boot_before
 from mien.messages import Desired, Status, Twin, UpdateReport
@@ -180,20 +180,16 @@ class Devices:
         Their rows are held until the end of the unit of work, so that what follows from them stays true.
         """
         last = DeviceRow.last_window
+        known = (DeviceRow.id, last["sequence"].as_float(), last["boot_id"].as_string(), last["ended_at"].as_float())
         chosen = (
-            select(
-                DeviceRow.id,
-                last["sequence"].as_float(),
-                last["boot_id"].as_string(),
-                last["ended_at"].as_float(),
-            )
+            select(*known)
             .where(DeviceRow.id.in_(sorted(device_ids)), DeviceRow.state == ACCEPTED)
             .order_by(DeviceRow.id)
             .with_for_update(key_share=True)
         )
         return {
             device_id: LastWindow(sequence=sequence, boot_id=boot_id, ended_at=ended_at) if boot_id else None
-            for device_id, sequence, boot_id, ended_at in self._session.execute(chosen)
+            for device_id, sequence, boot_id, ended_at in rows_at_once(self._session, chosen)
         }
 
     def load(self, device_ids: Collection[str]) -> None:
