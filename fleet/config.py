@@ -111,6 +111,73 @@ class IngestSettings(Settings):
     """Whether telemetry and events are shared with workers, 'mien fleet ingest', each a process of its own."""
 
 
+class StreamSettings(Settings):
+    """Files in blocks over MQTT, for devices that reach the broker alone; the bounds keep them behind telemetry."""
+
+    enabled: bool = True
+    bytes_per_s: int = Field(default=8 << 20, ge=1 << 14)
+    """Of one process of the service, for all devices together."""
+    device_bytes_per_s: int = Field(default=1 << 20, ge=1 << 12)
+    queue_bytes: int = Field(default=16 << 20, ge=1 << 20)
+    """Asked for and not sent yet; beyond it devices are told when to come back."""
+    device_queue_bytes: int = Field(default=1 << 20, ge=1 << 18)
+    client_cert: Path | None = None
+    """With ``client_key``: as whom streams connect to a broker with TLS; by default the fleet's authority issues it."""
+    client_key: Path | None = None
+
+    @model_validator(mode="after")
+    def _certificate_has_a_key(self) -> StreamSettings:
+        if (self.client_cert is None) != (self.client_key is None):
+            raise ValueError("client_cert and client_key belong together; give both or neither")
+        if self.device_queue_bytes > self.queue_bytes:
+            raise ValueError(f"device_queue_bytes must not be above queue_bytes ({self.queue_bytes})")
+        return self
+
+
+class EngineSettings(Settings):
+    """Engines that devices built and offer to others of their hardware class: code, so by default a person looks."""
+
+    take: bool = False
+    """Whether offers are taken at all."""
+    approve: Literal["operator", "builders", "witnesses"] = "operator"
+    """Who says yes once all checks passed: a person; or nobody for devices in ``builders``; or as many other devices
+    as ``witnesses`` that built the very same bytes. A person may say yes in each of them."""
+    builders: tuple[str, ...] = ()
+    """Devices whose engines are signed without a person, with ``approve: builders``."""
+    witnesses: int = Field(default=1, ge=1, le=16)
+    most_bytes: int = Field(default=512 << 20, ge=1 << 10, le=8 << 30)
+    """The largest engine that is taken."""
+    quarantine_bytes: int = Field(default=2 << 30, ge=1 << 10)
+    """Room for all engines that are not decided about."""
+    offers_a_day: int = Field(default=8, ge=1, le=1000)
+    """So many of one device."""
+    reference_margin: float = Field(default=0.05, ge=0, le=1)
+    """Largest loss of agreement with the reference detections against what was measured when packing."""
+    withdraw_after: int = Field(default=2, ge=1, le=1000)
+    """A signed engine is withdrawn once so many devices found it of no use."""
+    look_s: float = Field(default=5.0, gt=0)
+    """How often offers are looked at."""
+
+    @model_validator(mode="after")
+    def _builders_are_named(self) -> EngineSettings:
+        if (self.approve == "builders") != bool(self.builders):
+            raise ValueError("approve: builders and the list of builders belong together; give both or neither")
+        return self
+
+
+class RegistrySettings(Settings):
+    """Where devices fetch signed releases, and where those are copied to."""
+
+    url: str | None = Field(default=None, pattern=r"^https?://[^\s?#]+$")
+    """Where devices find ``metadata/`` and ``targets/``, if not at this service: any static host."""
+    mirror: str | None = Field(default=None, pattern=r"^s3://[^\s?#]+$")
+    """``s3://BUCKET/PREFIX``: kept like the registry here after every change."""
+    mirror_endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s?#]+$")
+    """Of a store that is not Amazon's. Keys come from the environment or the machine's role, never from here."""
+    mirror_region: str | None = None
+    mirror_every_s: float = Field(default=15.0, gt=0)
+
+
 class RolloutSettings(Settings):
     """How often rollouts are looked at."""
 
