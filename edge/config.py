@@ -153,7 +153,13 @@ class UpdateSettings(Settings):
     install_windows: tuple[MaintenanceWindow, ...] = Field(default=(), max_length=32)
     """When the device may switch to one."""
     max_bytes_per_s: int | None = Field(default=None, ge=1024)
-    """Of a download."""
+    """Of a download, and of an engine that is offered."""
+    take_engines: bool = True
+    """Whether engines that other devices of this hardware class built are taken, once the fleet signed them and they
+    showed the reference detections here; otherwise each one is built here."""
+    share_engines: bool = False
+    """Whether engines that were built here are offered to the fleet. They are code which others would run, and they
+    take this site's bandwidth: so only where it says yes."""
 
     @model_validator(mode="after")
     def _windows_can_be_kept(self) -> UpdateSettings:

@@ -21,6 +21,7 @@ from edge.camera.chooser import open_camera
 from edge.camera.interface import Camera, CameraError
 from edge.config import EdgeSettings, TelemetrySettings
 from edge.engine_care import EngineCare
+from edge.engine_sharing import sharing
 from edge.faces.teller import FaceTeller
 from edge.faces.tracker import FaceTracker
 from edge.facts import read_facts
@@ -44,6 +45,7 @@ from edge.telemetry.spool import Spool, SpoolLimits
 from edge.transport.mqtt import MqttLink
 from edge.transport.way_choice import Way
 from edge.update.journal import Journal
+from edge.update.ready_made import ReadyMade
 from edge.update.site import site_times
 from edge.update.slots import SlotStore
 from edge.update.tuf_source import TufSource
@@ -181,6 +183,8 @@ class EdgeDevice:
         )
         self._agent = self._agent_of(identities, identity, outbox, undo)
         undo.callback(self._end_frames)
+        shares = (settings.updates, identities, self._slots, self._journal, self.facts)
+        self._offers = sharing(*shares, tell=outbox.event, undo=undo)
         self._limits = LimitsKeeper(settings.limits, self, health=self._power.health, tell=outbox.event)
         self._watch = self._watch_of(settings)
         undo.callback(self._watch.close)
@@ -270,16 +274,18 @@ class EdgeDevice:
         settings, state = self._settings, self._settings.state
         self._ways = FileWays(settings.fleet, identity, state / "update" / "parts", on_turn=self._way_turned)
         undo.callback(self._ways.fetcher.close)
+        source = TufSource(
+            state / "tuf",
+            identity.tuf_root,
+            metadata_url=identity.metadata_url,
+            targets_url=identity.targets_url,
+            fetcher=self._ways.fetcher,
+        )
         updater = Updater(
             slots=self._slots,
             journal=self._journal,
-            source=TufSource(
-                state / "tuf",
-                identity.tuf_root,
-                metadata_url=identity.metadata_url,
-                targets_url=identity.targets_url,
-                fetcher=self._ways.fetcher,
-            ),
+            source=source,
+            ready_made=ReadyMade(source, self._runtime, outbox, wanted=settings.updates.take_engines),
             device=self._runtime,
             reporter=outbox,
             policy=_variants(settings),
@@ -338,6 +344,8 @@ class EdgeDevice:
     def _switched(self) -> None:
         self._watch.model_changed()
         self._agent.publish_twin()
+        if self._offers is not None:
+            self._offers.wake()
 
     def _way_turned(self, way: Way) -> None:
         self._outbox.event("way_changed", "info", f"signed files come over {way} from now on")

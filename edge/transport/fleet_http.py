@@ -23,6 +23,7 @@ AUTHORITY_PATH = "/api/device/v1/ca"
 ENROLL_PATH = "/api/device/v1/enroll"
 RENEW_PATH = "/api/device/v1/renew"
 SESSION_PATH = "/api/device/v1/session"
+ENGINES_PATH = "/api/device/v1/engines"
 _TIMEOUT_S = 15.0
 _LONGEST_AUTHORITY_BYTES = 64 * 1024
 
@@ -117,6 +118,16 @@ class SessionAnswer(BaseModel):
     mqtt: BrokerBlock | None = None
 
 
+class EngineStanding(BaseModel):
+    """How an engine stands that this device offers."""
+
+    state: str
+    """uploading, checking, waiting, signed, rejected, withdrawn; later: offer it again another time."""
+    reason: str = ""
+    have: dict[str, int] = {}
+    """Bytes of each part that the fleet has, while it wants more."""
+
+
 class FleetHttp:
     """Talks to one fleet service.
 
@@ -180,6 +191,38 @@ class FleetHttp:
         """
         headers = signed_headers(key, key_id=device_id, method="GET", path=SESSION_PATH, created=int(time.time()))
         return _read(SessionAnswer, self._asked("GET", SESSION_PATH, headers=headers).content, SESSION_PATH)
+
+    def offer_engine(
+        self, key: ec.EllipticCurvePrivateKey, device_id: str, engine_id: str, record: bytes
+    ) -> EngineStanding:
+        """Offer an engine that was built here by its record, whose SHA-256 is ``engine_id``; may be asked again.
+
+        Raises:
+            TrustError: this device is not accepted.
+            ConfigError: the fleet does not understand the record.
+            UnavailableError: the service did not answer, or does not take signatures by this device's clock.
+        """
+        return self._engine("POST", f"{ENGINES_PATH}/{engine_id}", key, device_id, record)
+
+    def send_engine(
+        self, key: ec.EllipticCurvePrivateKey, device_id: str, place: str, offset: int, piece: bytes
+    ) -> EngineStanding:
+        """Send a piece of an offered engine; the answer says where to go on. Raises as :meth:`offer_engine` does.
+
+        Args:
+            key: the device's key.
+            device_id: its name.
+            place: the engine's id and the part, with a slash between.
+            offset: where the piece begins.
+            piece: its bytes.
+        """
+        return self._engine("PUT", f"{ENGINES_PATH}/{place}/{offset}", key, device_id, piece)
+
+    def _engine(
+        self, method: str, path: str, key: ec.EllipticCurvePrivateKey, device_id: str, content: bytes
+    ) -> EngineStanding:
+        headers = signed_headers(key, key_id=device_id, method=method, path=path, created=int(time.time()))
+        return _read(EngineStanding, self._asked(method, path, headers=headers, content=content).content, path)
 
     def _asked(self, method: str, path: str, **arguments: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
         try:

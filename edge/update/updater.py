@@ -27,6 +27,7 @@ from edge.update.interface import (
 )
 from edge.update.journal import Journal, NextStep, UpdateRecord, next_step
 from edge.update.probe import LiveFigures
+from edge.update.ready_made import ReadyMade
 from edge.update.slots import Installed, SlotStore
 from edge.update.timetable import SiteTimes
 from edge.update.trial import Trial
@@ -65,6 +66,7 @@ class Updater:
         cancel: set when the agent stops.
         first_pause_s: after the first fault of the network; doubled each time.
         site: the site's own windows and limit.
+        ready_made: engines that other devices built.
     """
 
     def __init__(  # noqa: PLR0913 - ports, all of them
@@ -81,6 +83,7 @@ class Updater:
         cancel: threading.Event | None = None,
         first_pause_s: float = 1.0,
         site: SiteTimes | None = None,
+        ready_made: ReadyMade | None = None,
     ) -> None:
         self._slots = slots
         self._journal = journal
@@ -95,7 +98,7 @@ class Updater:
         self._trial = Trial(device, self._active, self._cancel, latency_slack_ms=latency_slack_ms)
         self._requests = Requests(journal.folder)
         self._wanted: str | None = _UNKNOWN
-        self._installer = Installer(slots, source, device, policy or VariantPolicy(), self._cancel)
+        self._installer = Installer(slots, source, device, policy or VariantPolicy(), self._cancel, ready_made)
 
     @property
     def is_waiting(self) -> bool:
