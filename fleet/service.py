@@ -151,14 +151,14 @@ def _wire(
 def _streams(settings: FleetSettings, foundation: Foundation, broker: Broker) -> StreamWorker:
     given, store, now = settings.streams, foundation.store, dt.datetime.now(dt.timezone.utc)
     folder = DataFolder(settings.data).streams
-    access, client_id = stream_party(given, broker.for_service, foundation.authority, folder, now=now)
+    party = stream_party(given, broker.for_service, foundation.authority, folder, now=now)
 
     def accepted() -> frozenset[str]:
         with store.read() as work:
             return work.devices.accepted_ids()
 
     return StreamWorker(
-        MqttStreamBus(access, client_id),
+        MqttStreamBus(*party),
         RegistryFiles(foundation.repository),
         accepted=accepted,
         rates=Rates(

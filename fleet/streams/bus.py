@@ -23,8 +23,6 @@ from mien.topics import STREAM_GET, all_devices
 
 _log = logging.getLogger(__name__)
 
-_SHARE = "$share/streams/"
-"""Of all processes of the service, one gets a request."""
 _KEEPALIVE_S = 30
 _PLACES = 32
 _WAITED_S = 0.5
@@ -38,10 +36,11 @@ class MqttStreamBus:
     Args:
         access: where, and as whom.
         client_id: other than that of the service's own connection.
+        group: of all processes that share it, one gets a request.
     """
 
-    def __init__(self, access: BrokerAccess, client_id: str) -> None:
-        self._access = access
+    def __init__(self, access: BrokerAccess, client_id: str, group: str) -> None:
+        self._access, self._group = access, group
         self._received: Callable[[str, bytes], None] = lambda *_: None
         self._under_way: list[MQTTMessageInfo] = []
         self._freed = threading.Event()
@@ -96,7 +95,7 @@ class MqttStreamBus:
         if reason.is_failure:
             _log.error("the broker refused the fleet's streams: %s", reason)
             return
-        client.subscribe(_SHARE + all_devices(STREAM_GET), qos=0)
+        client.subscribe(f"$share/{self._group}/{all_devices(STREAM_GET)}", qos=0)
         self._freed.set()
 
     def _on_disconnect(self, _client: Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:  # noqa: ANN401

@@ -2,14 +2,19 @@
 
 Two connections under one name would end each other, and streams need not be able to give orders. Over TLS the name is
 that of the service's certificate with ``.streams`` behind it, in a certificate that the fleet's authority issues here.
+
+Processes of the service share requests as a group whose name is a secret. A Mosquitto lets any client join any group
+and then holds back what that client may not read: a device that knew the name could make requests vanish.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import os
 import secrets
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -21,40 +26,51 @@ from fleet.broker.mosquitto import stream_name
 from fleet.config import StreamSettings
 from fleet.identity.ca import Authority
 from mien.errors import ConfigError
-from mien.files import write_bytes
+from mien.files import write_bytes, write_text
 
 _RENEW_BEFORE = dt.timedelta(days=120)
+_GROUP_BYTES = 16
+
+
+class StreamParty(NamedTuple):
+    """As whom to connect."""
+
+    access: BrokerAccess
+    client_id: str
+    group: str
+    """Shared by all processes that have this data folder, and known to nobody else."""
 
 
 def stream_party(
     settings: StreamSettings, access: BrokerAccess, authority: Authority, folder: Path, *, now: dt.datetime
-) -> tuple[BrokerAccess, str]:
-    """How streams reach the broker, and their client id.
+) -> StreamParty:
+    """How streams reach the broker.
 
     Args:
         settings: may name a certificate that was issued elsewhere.
         access: how the service reaches it.
         authority: issues the certificate where none is named.
-        folder: where certificate and key are kept.
+        folder: where certificate, key and the group's name are kept.
         now: the moment, with a time zone.
 
     Raises:
         ConfigError: the service's certificate cannot be read.
     """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    group = _group(folder / "group")
     if not access.tls or access.client_cert is None:
-        return access, f"mien-fleet-streams-{secrets.token_hex(4)}"
+        return StreamParty(access, f"mien-fleet-streams-{secrets.token_hex(4)}", group)
     if settings.client_cert is not None:
-        files = settings.client_cert, settings.client_key
-        return replace(access, client_cert=files[0], client_key=files[1]), common_name(settings.client_cert)
+        own = replace(access, client_cert=settings.client_cert, client_key=settings.client_key)
+        return StreamParty(own, common_name(settings.client_cert), group)
     name = stream_name(common_name(access.client_cert))
     certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
     if not _does(certificate, key, authority, now):
-        folder.mkdir(parents=True, exist_ok=True)
         issued, secret = authority.issue_party(name, ())
         certificate.unlink(missing_ok=True)
         write_bytes(key, secret, mode=0o600)
         write_bytes(certificate, issued.pem.encode())
-    return replace(access, client_cert=certificate, client_key=key), name
+    return StreamParty(replace(access, client_cert=certificate, client_key=key), name, group)
 
 
 def common_name(certificate: Path) -> str:
@@ -72,6 +88,20 @@ def common_name(certificate: Path) -> str:
             found=str(error),
             wanted="what 'mien fleet broker config' wrote",
         ) from error
+
+
+def _group(path: Path) -> str:
+    """The secret name, made by whichever process comes first."""
+    made = secrets.token_hex(_GROUP_BYTES)
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+            stream.write(made)
+    except FileExistsError:
+        found = path.read_text().strip()
+        if len(found) == len(made):
+            return found
+        write_text(path, made, mode=0o600)
+    return made
 
 
 def _does(certificate: Path, key: Path, authority: Authority, now: dt.datetime) -> bool:

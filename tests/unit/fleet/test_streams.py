@@ -10,9 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleet.broker.interface import BrokerAccess
+from fleet.config import StreamSettings
+from fleet.identity.ca import open_authority
 from fleet.paths import DataFolder
 from fleet.registry.repository import Repository
 from fleet.streams.files import RegistryFiles
+from fleet.streams.party import common_name, stream_party
 from fleet.streams.queue import FairQueue, Job, Rates
 from fleet.streams.worker import StreamWorker
 from mien.messages import encode
@@ -266,3 +270,40 @@ def test_members_that_cannot_be_read_are_those_of_before(worker):
     worker._accepted, worker._members_at = away, -1e9
     assert len(asked(worker).sent) == 4
     assert asked(worker, device="cam-2").told[0][1].error == "Unauthorized"
+
+
+def test_streams_have_a_name_and_a_group_of_their_own(tmp_path):
+    """The certificate is issued once and kept, another authority's is not taken, and all processes share the group."""
+    authority = open_authority(tmp_path / "ca")
+    issued, key = authority.issue_party("mien.fleet.2", ())
+    (tmp_path / "fleet.pem").write_text(issued.pem)
+    (tmp_path / "fleet.key").write_bytes(key)
+    access = BrokerAccess(
+        host="h", port=1, tls=True, client_cert=tmp_path / "fleet.pem", client_key=tmp_path / "fleet.key"
+    )
+    now = dt.datetime.now(dt.timezone.utc)
+
+    def party(whose=authority, **settings):
+        return stream_party(StreamSettings(**settings), access, whose, tmp_path / "streams", now=now)
+
+    first = party()
+    content = first.access.client_cert.read_bytes()
+    assert (first.client_id, common_name(first.access.client_cert)) == ("mien.fleet.2.streams", "mien.fleet.2.streams")
+    assert party() == first
+    assert first.access.client_cert.read_bytes() == content
+    assert party(open_authority(tmp_path / "other")).access.client_cert.read_bytes() != content
+    given = party(client_cert=tmp_path / "fleet.pem", client_key=tmp_path / "fleet.key")
+    assert (given.client_id, given.access.client_cert) == ("mien.fleet.2", tmp_path / "fleet.pem")
+    assert len(first.group) == 32
+    (tmp_path / "streams" / "group").write_text("")
+    assert len(party().group) == 32
+    assert {path.stat().st_mode & 0o77 for path in (tmp_path / "streams" / "group", first.access.client_key)} == {0}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"client_cert": "a.pem"}, {"device_queue_bytes": 2 << 20, "queue_bytes": 1 << 20}, {"bytes_per_s": 1}]
+)
+def test_settings_that_cannot_work_are_refused(wrong):
+    """With the setting that is wrong."""
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        StreamSettings(**wrong)
