@@ -13,6 +13,7 @@ LONGEST_FUNCTION, LONGEST_FILE = 60, 450
 # Decisions: they take values and return values, and import nothing that could touch the world.
 PURE = [
     *("mien/windows.py", "edge/update/timetable.py", "edge/transport/retry.py"),
+    *("mien/streams.py", "edge/transport/stream_plan.py", "edge/transport/way_choice.py", "fleet/streams/queue.py"),
     *("mien/lifecycle.py", "mien/release.py", "mien/topics.py", "mien/messages.py", "mien/demo/summary.py"),
     *(f"edge/doctor/verdicts/{name}.py" for name in ("stack", "board", "place", "reach")),
     *("edge/liveness.py", "edge/doctor/finding.py", "edge/doctor/seen.py"),
