@@ -23,7 +23,8 @@ check: setup ## format, lint, types, import rules, unit tests
 	$(PY) -m pytest tests/unit -q
 
 test: setup ## install what the tests need and run them all
-	@sh devtools/debian_packages.sh /usr/sbin/mosquitto=mosquitto systemd-analyze=systemd openssl=openssl gcc=gcc \
+	@sh devtools/debian_packages.sh /usr/sbin/mosquitto=mosquitto \
+	  '/usr/lib/postgresql/*/bin/initdb=postgresql' systemd-analyze=systemd openssl=openssl gcc=gcc \
 	  /usr/include/stdio.h=libc6-dev \
 	  /usr/lib/python3/dist-packages/gi=python3-gi \
 	  '/usr/lib/*/girepository-1.0/GstRtspServer-1.0.typelib=gir1.2-gst-rtsp-server-1.0' \

@@ -40,7 +40,7 @@ def prepare(settings: FleetSettings, now: dt.datetime) -> Foundation:
         if not repository.exists():
             repository.create(now)
         repository.renew(now)
-    store = open_store(settings.database)
+    store = open_store(settings.database, password_file=settings.database_password_file)
     read_registry(store, repository, at=now.timestamp())
     return Foundation(authority=authority, repository=repository, store=store, operator_token=operator_token(data))
 

@@ -202,11 +202,11 @@ def test_a_tick_is_stored_whole_and_once(released):
         assert work.devices.find("gone-1").desired is None
 
 
-def test_a_new_process_goes_on_where_the_old_one_was_killed(released, tmp_path):
+def test_a_new_process_goes_on_where_the_old_one_was_killed(released, store_url):
     """Nothing of a rollout is in memory."""
     order(released, make(released).id, "start")
     Tick(released, clock=lambda: NOW, changed=lambda: None).run()
-    again = open_store(f"sqlite:///{tmp_path / 'fleet.db'}")
+    again = open_store(store_url)
     with again.write() as work:
         (execution,) = work.rollouts.find(1).view.executions
         from mien.messages import UpdateReport
