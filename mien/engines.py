@@ -21,6 +21,7 @@ PIECE_BYTES = 192 * 1024
 REFUSED_EVENT = "engine_refused"
 """The event with which a device says that a signed engine was of no use to it; ``engine`` is its SHA-256."""
 MAX_RECORD_BYTES = 16 * 1024
+_CUSTOM = "engine"
 _PLAIN = re.compile(r"[^a-z0-9._-]+")
 _LONGEST_CLASS = 80
 _DIGEST_LENGTH = 12
@@ -97,6 +98,21 @@ def class_part(hardware_class: str) -> str:
 def runtime_version(facts: DeviceFacts, runtime: Runtime) -> str | None:
     """The exact version of a runtime on a device."""
     return facts.tensorrt if runtime == "tensorrt" else facts.onnxruntime
+
+
+def signed_custom(record: EngineRecord) -> dict[str, str]:
+    """A record as it stands in signed metadata: as one text, since the signed form of JSON knows no fractions."""
+    return {_CUSTOM: record.model_dump_json(exclude_none=True)}
+
+
+def record_from(custom: object, *, source: str) -> EngineRecord:
+    """Read a record from signed metadata.
+
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
+    text = custom.get(_CUSTOM) if isinstance(custom, dict) else None
+    return parse_record(text if isinstance(text, str) else "", source=source)
 
 
 def parse_record(content: bytes | str, *, source: str) -> EngineRecord:

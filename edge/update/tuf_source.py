@@ -34,7 +34,7 @@ from edge.transport.retry import RefusedError, ServerBusyError
 from edge.update.clock import clock_fault
 from edge.update.interface import SignedFile, UpdateFault
 from edge.update.ready_made import SignedEngine
-from mien.engines import parse_record, sidecar_path
+from mien.engines import record_from, sidecar_path
 from mien.errors import DataError, UnavailableError
 from mien.files import write_json
 from mien.release import MANIFEST, ReleaseRef
@@ -116,9 +116,8 @@ class TufSource:
         target = self._signed(path)
         if target is None:
             return None
-        custom = target.unrecognized_fields.get("custom")
         try:
-            record = parse_record(json.dumps(custom), source=path)
+            record = record_from(target.unrecognized_fields.get("custom"), source=path)
         except DataError as error:
             _log.warning("%s", error)
             return None

@@ -34,7 +34,7 @@ from fleet.store.database import Store
 from fleet.store.devices import Device
 from fleet.store.engines import OfferedEngine
 from fleet.store.work import Work
-from mien.engines import EngineRecord, parse_record, sidecar_path
+from mien.engines import EngineRecord, parse_record, sidecar_path, signed_custom
 from mien.errors import DataError, TrustError
 
 _log = logging.getLogger(__name__)
@@ -289,7 +289,7 @@ class EngineDesk:
         files = {path: self._quarantine.place(offered.id, "engine")}
         if record.sidecar is not None:
             files[sidecar_path(path)] = self._quarantine.place(offered.id, "sidecar")
-        custom = {path: record.model_dump(mode="json", exclude_none=True)}
+        custom = {path: signed_custom(record)}
         with self._repository.locked():
             self._repository.add_engines(files, self._moment(), custom)
         self._settle(offered, EngineState.SIGNED, reason, by=by)
