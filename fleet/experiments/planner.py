@@ -21,7 +21,7 @@ from fleet.experiments.states import LIVE, Arm, ExperimentState
 from fleet.experiments.view import ExperimentView, MemberView, SeenDevice
 from fleet.rollouts.analysis import Verdict
 from fleet.rollouts.analysis_policy import Metric
-from fleet.rollouts.planner import GRACE_S
+from fleet.rollouts.standing import GRACE_S
 from fleet.rollouts.states import OPEN, ExecutionState
 from mien.lifecycle import TERMINAL, UpdateState
 from mien.messages import UpdateReport

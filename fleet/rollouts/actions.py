@@ -26,6 +26,34 @@ class Deploy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Choose:
+    """Take a device into a wave; it is told when its turn comes."""
+
+    wave: int
+    device_id: str
+    deployment_id: str
+    previous: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tell:
+    """Tell a device that was chosen to run the release."""
+
+    device_id: str
+    deployment_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskAgain:
+    """Let a device that failed wait for another attempt, by a deployment of its own."""
+
+    device_id: str
+    deployment_id: str
+    not_before: float
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Skip:
     """Take a device into a wave without telling it anything: it has the release, or has refused it before."""
 
@@ -86,4 +114,6 @@ class Withdraw:
     device_id: str
 
 
-Action = StartWave | Deploy | Skip | SetExecution | SetWave | Move | Revert | SetRevert | Withdraw
+Action = (
+    StartWave | Deploy | Choose | Tell | AskAgain | Skip | SetExecution | SetWave | Move | Revert | SetRevert | Withdraw
+)

@@ -7,11 +7,12 @@ loops until then (:mod:`fleet.rollouts.tick`), so each call need decide one step
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 
 from fleet.rollouts.actions import (
     Action,
+    AskAgain,
+    Choose,
     Deploy,
     Move,
     Revert,
@@ -20,33 +21,28 @@ from fleet.rollouts.actions import (
     SetWave,
     Skip,
     StartWave,
+    Tell,
     Withdraw,
 )
+from fleet.rollouts.admission import admitted
 from fleet.rollouts.analysis import Verdict, consequence
 from fleet.rollouts.cohorts import next_cohort, targets
+from fleet.rollouts.policy import RolloutPolicy
+from fleet.rollouts.standing import revert_standing, standing
 from fleet.rollouts.states import (
+    FOLLOWED,
     OPEN,
-    UNSUCCESSFUL,
     ExecutionState,
     RevertState,
     RolloutEvent,
     RolloutState,
     WaveState,
 )
+from fleet.rollouts.tally import counted, shortfall
 from fleet.rollouts.view import DeviceView, ExecutionView, RolloutView, WaveView
-from mien.lifecycle import TERMINAL, UpdateState
-from mien.messages import UpdateReport
-
-GRACE_S = 30.0
-"""How much longer the fleet waits than the device was told to: the device's own verdict comes first."""
+from mien.lifecycle import UpdateState
 
 _X = ExecutionState
-_ENDS = {
-    UpdateState.COMMITTED: _X.SUCCEEDED,
-    UpdateState.ROLLED_BACK: _X.FAILED,
-    UpdateState.FAILED: _X.FAILED,
-    UpdateState.REJECTED: _X.REJECTED,
-}
 
 
 def plan(
@@ -65,7 +61,7 @@ def plan(
     if followed:
         return tuple(followed)
     if rollout.state is RolloutState.RUNNING:
-        return tuple(_run(rollout, devices, verdict, now))
+        return tuple(_run(rollout, devices, verdict, now) or _tell(rollout, devices, by_id, now))
     if rollout.state is RolloutState.STOPPING:
         return tuple(_take_back(rollout, by_id) or _settle(rollout, by_id))
     if rollout.state is RolloutState.STOPPED:
@@ -89,90 +85,60 @@ def baseline(rollout: RolloutView, devices: Sequence[DeviceView]) -> list[Device
     ]
 
 
-def deployment_id(rollout: RolloutView, device_id: str) -> str:
-    """The name of one device's deployment: the same whenever it is asked for."""
+def deployment_id(rollout: RolloutView, device_id: str, attempt: int = 1) -> str:
+    """The name of one device's deployment: the same whenever it is asked for, another for each attempt."""
     digest = hashlib.sha256(f"{rollout.seed}/{rollout.id}/{device_id}".encode()).hexdigest()
-    return f"r{rollout.id}-{digest[:16]}"
-
-
-def shortfall(executions: Sequence[ExecutionView], rollout: RolloutView) -> str | None:
-    """Why a wave cannot succeed any more, or ``None`` while it can."""
-    size = len(executions)
-    lost = [execution for execution in executions if execution.state in UNSUCCESSFUL]
-    policy = rollout.policy
-    if not lost or (
-        len(lost) <= math.floor(policy.error_threshold * size + 1e-9)
-        and size - len(lost) >= _needed(size, policy.success_threshold)
-    ):
-        return None
-    shown = "; ".join(f"{execution.device_id}: {execution.detail}" for execution in lost[:3])
-    return f"{len(lost)} of {size} failed ({shown})"
+    return f"r{rollout.id}-{digest[:16]}" + (f"-{attempt}" if attempt > 1 else "")
 
 
 def _follow(rollout: RolloutView, by_id: Mapping[str, DeviceView], now: float) -> list[Action]:
     """Bring executions and reverts to where the devices' reports and the clock say they are."""
-    if rollout.state not in {RolloutState.RUNNING, RolloutState.PAUSED, RolloutState.STOPPING, RolloutState.STOPPED}:
+    if rollout.state not in FOLLOWED:
         return []
     found: list[Action] = []
     for execution in rollout.executions:
         device = by_id.get(execution.device_id)
-        state, detail = _standing(execution, device, rollout, now)
+        state, detail = standing(execution, device, rollout, now)
         if (state, detail) != (execution.state, execution.detail):
-            found.append(SetExecution(device_id=execution.device_id, state=state, detail=detail))
-        revert = _revert_standing(execution, device, rollout, now)
+            found += _ended(execution, state, detail, rollout, now)
+        revert = revert_standing(execution, device, rollout, now)
         if revert is not execution.revert_state and revert is not None:
             found.append(SetRevert(device_id=execution.device_id, state=revert))
     return found
 
 
-def _standing(
-    execution: ExecutionView, device: DeviceView | None, rollout: RolloutView, now: float
-) -> tuple[ExecutionState, str]:
-    if execution.state not in OPEN:
-        return execution.state, execution.detail
-    if device is None or not device.accepted:
-        return _X.REMOVED, "the device left the fleet"
-    report = execution.report
-    if report is not None and report.state in TERMINAL:
-        return _ENDS[report.state], _told(report)
-    if _overdue(execution, device, rollout, now):
-        return _X.TIMED_OUT, f"no end after {rollout.policy.timeout_s:.0f} s"
-    if report is not None and report.state is not UpdateState.IDLE:
-        return _X.IN_PROGRESS, _progress(report)
-    return execution.state, execution.detail
-
-
-def _overdue(execution: ExecutionView, device: DeviceView, rollout: RolloutView, now: float) -> bool:
-    """A device that has begun has its time; one that was never reached is late only while it is online."""
-    longest = rollout.policy.timeout_s + GRACE_S
-    if execution.started_at is not None:
-        return now - execution.started_at > longest
-    since = max(execution.queued_at, device.online_since or execution.queued_at)
-    return device.online and now - since > longest
-
-
-def _told(report: UpdateReport) -> str:
-    if report.state is UpdateState.COMMITTED:
-        return "committed"
-    head = f"{report.state} ({report.error_code})" if report.error_code else str(report.state)
-    reason = "; ".join(report.probe.reasons if report.probe else ()) or report.message
-    return f"{head}: {reason}" if reason else head
-
-
-def _progress(report: UpdateReport) -> str:
-    return str(report.state) if report.percent is None else f"{report.state} {report.percent:.0f} %"
+def _ended(
+    execution: ExecutionView, state: ExecutionState, detail: str, rollout: RolloutView, now: float
+) -> list[Action]:
+    """Note where an execution stands, or let its device wait for another attempt."""
+    device_id, retry = execution.device_id, rollout.policy.retry
+    again = {_X.FAILED: retry.failed, _X.TIMED_OUT: retry.timed_out}.get(state, 0)
+    gave_back = execution.report is not None and execution.report.state is UpdateState.ROLLED_BACK
+    if rollout.state in {RolloutState.RUNNING, RolloutState.PAUSED} and execution.attempts <= again and not gave_back:
+        pause_s = retry.pause_s * 2 ** (execution.attempts - 1)
+        told = f"attempt {execution.attempts} of {again + 1}: {state} ({detail})"
+        name = deployment_id(rollout, device_id, execution.attempts + 1)
+        return [AskAgain(device_id=device_id, deployment_id=name, not_before=now + pause_s, detail=told)]
+    found: list[Action] = [SetExecution(device_id=device_id, state=state, detail=detail)]
+    if state is _X.CANCELED and not execution.waiting:
+        found.append(Withdraw(device_id=device_id))
+    return found
 
 
 def _run(rollout: RolloutView, devices: Sequence[DeviceView], verdict: Verdict | None, now: float) -> list[Action]:
     wave = rollout.waves[-1] if rollout.waves else None
+    if _is_expired(rollout, devices, now):
+        return [Move(event=RolloutEvent.PAUSE, reason=f"its time ended at {rollout.policy.ends_at}")]
     if wave is None or wave.state is WaveState.FINISHED:
         return _next_wave(rollout, devices)
     executions = rollout.of_wave(wave.number)
     if not executions:
         return _refill(rollout, wave, devices)
-    failed = shortfall(executions, rollout)
+    failed = shortfall(counted(executions, rollout), rollout, wave.number)
     if failed is not None:
-        return _halt(wave, f"wave {_name(rollout, wave)}: {failed}")
+        reason = f"wave {_name(rollout, wave)}: {failed}"
+        pauses = rollout.policy.on_error == "pause"
+        return [Move(event=RolloutEvent.PAUSE, reason=reason)] if pauses else _halt(wave, reason)
     if wave.state is WaveState.SOAKING:
         return _after_soak(rollout, wave, verdict, now)
     return _gate(rollout, wave, devices)
@@ -180,9 +146,9 @@ def _run(rollout: RolloutView, devices: Sequence[DeviceView], verdict: Verdict |
 
 def _gate(rollout: RolloutView, wave: WaveView, devices: Sequence[DeviceView]) -> list[Action]:
     """Whether a wave has succeeded, and is judged or done."""
-    executions = rollout.of_wave(wave.number)
+    executions = counted(rollout.of_wave(wave.number), rollout)
     succeeded = sum(1 for execution in executions if execution.state is _X.SUCCEEDED)
-    if succeeded < _needed(len(executions), rollout.policy.success_threshold):
+    if succeeded < rollout.policy.success_of(wave.number).at_least(len(executions)):
         return []
     if _must_soak(rollout, wave, devices):
         return [SetWave(wave=wave.number, state=WaveState.SOAKING)]
@@ -193,11 +159,54 @@ def _next_wave(rollout: RolloutView, devices: Sequence[DeviceView]) -> list[Acti
     number = len(rollout.waves)
     waves = rollout.policy.waves
     if number >= len(waves) or (number > 0 and not _untouched(rollout, devices)):
-        return [Move(event=RolloutEvent.COMPLETE)]
+        return _complete(rollout, devices)
+    if waves[number].approval and rollout.approved_wave < number:
+        return [Move(event=RolloutEvent.PAUSE, reason=f"wave {waves[number].name} waits for a person's approval")]
     cohort = next_cohort(rollout, devices, waves[number])
     if not cohort and (number == 0 or waves[number].labels is not None):
         return [Move(event=RolloutEvent.PAUSE, reason=f"wave {waves[number].name} matches no device")]
     return [StartWave(wave=number), *(_enter(rollout, device, number) for device in cohort)]
+
+
+def _complete(rollout: RolloutView, devices: Sequence[DeviceView]) -> list[Action]:
+    """The end, once no device that can be reached is still at it."""
+    online = {device.id for device in devices if device.online}
+    if any(execution.state in OPEN and execution.device_id in online for execution in rollout.executions):
+        return []
+    return [Move(event=RolloutEvent.COMPLETE)]
+
+
+def _is_expired(rollout: RolloutView, devices: Sequence[DeviceView], now: float) -> bool:
+    """Whether the rollout's time is over while devices are left that nobody has told."""
+    end = rollout.policy.ends_at
+    return end is not None and now >= end.timestamp() and (_has_waiting(rollout) or not _is_last(rollout, devices))
+
+
+def _is_last(rollout: RolloutView, devices: Sequence[DeviceView]) -> bool:
+    """Whether every device that the rollout is for was chosen already."""
+    return len(rollout.waves) >= len(rollout.policy.waves) or (bool(rollout.waves) and not _untouched(rollout, devices))
+
+
+def _has_waiting(rollout: RolloutView) -> bool:
+    return any(execution.waiting and execution.state in OPEN for execution in rollout.executions)
+
+
+def _tell(
+    rollout: RolloutView, devices: Sequence[DeviceView], by_id: Mapping[str, DeviceView], now: float
+) -> list[Action]:
+    """Tell those whose turn it is."""
+    waiting = {
+        execution.device_id: execution
+        for execution in rollout.executions
+        if execution.waiting and execution.state in OPEN and (execution.not_before or now) <= now
+    }
+    if not waiting:
+        return []
+    there = [by_id[device_id] for device_id in waiting if device_id in by_id]
+    return [
+        Tell(device_id=device.id, deployment_id=waiting[device.id].deployment_id)
+        for device in admitted(rollout, there, devices, now)
+    ]
 
 
 def _refill(rollout: RolloutView, wave: WaveView, devices: Sequence[DeviceView]) -> list[Action]:
@@ -229,7 +238,14 @@ def _enter(rollout: RolloutView, device: DeviceView, wave: int) -> Action:
             state=_X.REJECTED,
             detail="known_bad: this device took the release back before",
         )
-    return Deploy(wave=wave, device_id=device.id, deployment_id=deployment, previous=device.release)
+    if _is_unlimited(rollout.policy):
+        return Deploy(wave=wave, device_id=device.id, deployment_id=deployment, previous=device.release)
+    return Choose(wave=wave, device_id=device.id, deployment_id=deployment, previous=device.release)
+
+
+def _is_unlimited(policy: RolloutPolicy) -> bool:
+    """Whether every device of a wave may be told at once."""
+    return policy.concurrency is None and policy.budget is None and policy.starts_at is None and not policy.windows
 
 
 def _untouched(rollout: RolloutView, devices: Sequence[DeviceView]) -> bool:
@@ -280,6 +296,8 @@ def _take_back(rollout: RolloutView, by_id: Mapping[str, DeviceView]) -> list[Ac
             continue
         if execution.state in OPEN:
             found.append(SetExecution(device_id=device.id, state=_X.CANCELED, detail="the rollout was stopped"))
+        if execution.waiting:
+            continue
         held = device.desired_deployment == execution.deployment_id
         if not held and device.desired_deployment is not None:
             continue
@@ -302,24 +320,6 @@ def _has_it(rollout: RolloutView, execution: ExecutionView, device: DeviceView) 
     return device.release == rollout.release or execution.state in {_X.SUCCEEDED, _X.IN_PROGRESS, _X.TIMED_OUT}
 
 
-def _revert_standing(
-    execution: ExecutionView, device: DeviceView | None, rollout: RolloutView, now: float
-) -> RevertState | None:
-    if execution.revert_state is not RevertState.IN_PROGRESS:
-        return execution.revert_state
-    if device is None or not device.accepted:
-        return RevertState.FAILED
-    report = execution.revert_report
-    if device.release == execution.previous and device.release is not None:
-        return RevertState.DONE
-    if report is not None and report.state in {UpdateState.COMMITTED, UpdateState.ROLLED_BACK}:
-        return RevertState.DONE
-    if report is not None and report.state in TERMINAL:
-        return RevertState.FAILED
-    late = now - (execution.revert_at or now) > rollout.policy.timeout_s + GRACE_S
-    return RevertState.FAILED if late and device.online else RevertState.IN_PROGRESS
-
-
 def _settle(rollout: RolloutView, by_id: Mapping[str, DeviceView]) -> list[Action]:
     """End the halt once no device that is online is still being taken back; the others converge when they return."""
     busy = any(
@@ -329,10 +329,6 @@ def _settle(rollout: RolloutView, by_id: Mapping[str, DeviceView]) -> list[Actio
         for execution in rollout.executions
     )
     return [] if busy else [Move(event=RolloutEvent.SETTLED)]
-
-
-def _needed(size: int, threshold: float) -> int:
-    return math.ceil(threshold * size - 1e-9)
 
 
 def _name(rollout: RolloutView, wave: WaveView) -> str:

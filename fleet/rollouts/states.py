@@ -37,6 +37,9 @@ class RolloutEvent(_Word):
     RELEASE = "release"
     """The draft is complete; nobody has to approve."""
     APPROVE = "approve"
+    DENY = "deny"
+    FORCE_NEXT = "force-next"
+    """The wave counts as done, whatever its figures and failures say."""
     START = "start"
     PAUSE = "pause"
     RESUME = "resume"
@@ -60,7 +63,7 @@ class ExecutionState(_Word):
     """Where one device's part stands."""
 
     QUEUED = "QUEUED"
-    """Told to the broker; the device has not answered."""
+    """Chosen; it waits for its turn, or was told and has not answered."""
     IN_PROGRESS = "IN_PROGRESS"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
@@ -70,6 +73,7 @@ class ExecutionState(_Word):
     REMOVED = "REMOVED"
     """The device left the fleet."""
     CANCELED = "CANCELED"
+    """The rollout was stopped, or goes on without a device that cannot be reached."""
 
 
 class RevertState(_Word):
@@ -85,15 +89,23 @@ _S, _E, _X = RolloutState, RolloutEvent, ExecutionState
 TRANSITIONS: Mapping[RolloutState, Mapping[RolloutEvent, RolloutState]] = MappingProxyType(
     {
         _S.DRAFT: {_E.SUBMIT: _S.WAITING_FOR_APPROVAL, _E.RELEASE: _S.READY},
-        _S.WAITING_FOR_APPROVAL: {_E.APPROVE: _S.READY, _E.STOP: _S.STOPPED},
+        _S.WAITING_FOR_APPROVAL: {_E.APPROVE: _S.READY, _E.DENY: _S.STOPPED, _E.STOP: _S.STOPPED},
         _S.READY: {_E.START: _S.RUNNING, _E.STOP: _S.STOPPED},
         _S.RUNNING: {
             _E.PAUSE: _S.PAUSED,
+            _E.FORCE_NEXT: _S.RUNNING,
             _E.HALT: _S.STOPPING,
             _E.STOP: _S.STOPPING,
             _E.COMPLETE: _S.FINISHED,
         },
-        _S.PAUSED: {_E.RESUME: _S.RUNNING, _E.APPROVE: _S.RUNNING, _E.HALT: _S.STOPPING, _E.STOP: _S.STOPPING},
+        _S.PAUSED: {
+            _E.RESUME: _S.RUNNING,
+            _E.APPROVE: _S.RUNNING,
+            _E.FORCE_NEXT: _S.RUNNING,
+            _E.DENY: _S.STOPPING,
+            _E.HALT: _S.STOPPING,
+            _E.STOP: _S.STOPPING,
+        },
         _S.STOPPING: {_E.SETTLED: _S.STOPPED},
         _S.STOPPED: {},
         _S.FINISHED: {},
@@ -102,6 +114,8 @@ TRANSITIONS: Mapping[RolloutState, Mapping[RolloutEvent, RolloutState]] = Mappin
 
 ACTIVE = frozenset({_S.RUNNING, _S.PAUSED, _S.STOPPING})
 """States in which a rollout holds its devices."""
+FOLLOWED = frozenset({_S.RUNNING, _S.PAUSED, _S.STOPPING, _S.STOPPED, _S.FINISHED})
+"""States in which devices' reports are still taken in: some converge long after a rollout's end."""
 ENDED = frozenset({_S.STOPPED, _S.FINISHED})
 OPEN = frozenset({_X.QUEUED, _X.IN_PROGRESS})
 UNSUCCESSFUL = frozenset({_X.FAILED, _X.TIMED_OUT, _X.REJECTED})

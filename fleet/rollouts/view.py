@@ -20,6 +20,8 @@ class DeviceView:
     accepted: bool = True
     online: bool = True
     online_since: float | None = None
+    offline_since: float | None = None
+    """When it was last heard of, while it is offline."""
     release: str | None = None
     """The release it says it runs, ``name@version``."""
     known_bad: frozenset[str] = frozenset()
@@ -37,6 +39,12 @@ class ExecutionView:
     state: ExecutionState
     previous: str | None
     queued_at: float
+    """When it was told; while it waits, when it was chosen."""
+    waiting: bool = False
+    """Chosen for its wave, and not told yet."""
+    not_before: float | None = None
+    """Of one that is asked again: not told before this time."""
+    attempts: int = 1
     detail: str = ""
     started_at: float | None = None
     ended_at: float | None = None
@@ -68,6 +76,10 @@ class RolloutView:
     policy: RolloutPolicy
     reverts: bool = True
     """Whether a halt takes devices back."""
+    forgiven_at: float | None = None
+    """Failures up to this time count no more: a person saw them and let the rollout go on."""
+    approved_wave: int = -1
+    """The last wave that a person let begin, where its policy asks for that."""
     waves: tuple[WaveView, ...] = ()
     executions: tuple[ExecutionView, ...] = ()
 

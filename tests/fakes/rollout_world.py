@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from fleet.rollouts.actions import Deploy, Move, Revert, SetExecution, SetRevert, SetWave, Skip, StartWave, Withdraw
+from fleet.rollouts.actions import (
+    AskAgain,
+    Choose,
+    Deploy,
+    Move,
+    Revert,
+    SetExecution,
+    SetRevert,
+    SetWave,
+    Skip,
+    StartWave,
+    Tell,
+    Withdraw,
+)
 from fleet.rollouts.analysis import Verdict
 from fleet.rollouts.planner import plan
 from fleet.rollouts.policy import RolloutPolicy
-from fleet.rollouts.states import ExecutionState, RevertState, RolloutState, WaveState, follow
+from fleet.rollouts.states import OPEN, ExecutionState, RevertState, RolloutState, WaveState, follow
 from fleet.rollouts.view import DeviceView, ExecutionView, RolloutView, WaveView
 from mien.lifecycle import UpdateState
 from mien.messages import UpdateReport
@@ -103,7 +116,7 @@ class World:
             executions=tuple(replace(e, **changes) if e.device_id == device_id else e for e in self.rollout.executions),
         )
 
-    def _apply(self, action) -> None:  # noqa: C901, PLR0912 - one line for each action
+    def _apply(self, action) -> None:  # noqa: C901, PLR0912, PLR0915 - a few lines for each action
         match action:
             case StartWave():
                 wave = WaveView(number=action.wave, state=WaveState.RUNNING, started_at=self.now)
@@ -111,6 +124,18 @@ class World:
             case Deploy():
                 self._enter(action, ExecutionState.QUEUED, "", action.previous)
                 self.device(action.device_id, desired_deployment=action.deployment_id)
+            case Choose():
+                self._enter(action, ExecutionState.QUEUED, "", action.previous)
+                self._change(action.device_id, waiting=True)
+            case Tell():
+                self._change(action.device_id, waiting=False, queued_at=self.now)
+                self.device(action.device_id, desired_deployment=action.deployment_id)
+            case AskAgain():
+                again = {"state": ExecutionState.QUEUED, "detail": action.detail, "not_before": action.not_before}
+                afresh = {"report": None, "started_at": None, "ended_at": None, "waiting": True}
+                attempts = self.execution(action.device_id).attempts + 1
+                self._change(action.device_id, deployment_id=action.deployment_id, attempts=attempts, **again, **afresh)
+                self.device(action.device_id, desired_deployment=None)
             case Skip():
                 self._enter(action, action.state, action.detail, None)
             case SetExecution():
@@ -118,6 +143,8 @@ class World:
                 old = self.execution(action.device_id)
                 started_at = old.started_at if old.started_at is not None else begun
                 self._change(action.device_id, state=action.state, detail=action.detail, started_at=started_at)
+                if action.state not in OPEN and old.ended_at is None:
+                    self._change(action.device_id, ended_at=self.now)
             case SetWave():
                 self._set_wave(action)
             case Move():

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from fleet.rollouts.actions import Deploy, Revert, SetExecution, Skip, Withdraw
 from fleet.rollouts.analysis import Verdict
 from fleet.rollouts.cohorts import next_cohort, targets
-from fleet.rollouts.planner import GRACE_S, deployment_id, plan
+from fleet.rollouts.planner import deployment_id, plan
+from fleet.rollouts.standing import GRACE_S
 from fleet.rollouts.states import ExecutionState, RevertState, RolloutState, WaveState
 from mien.lifecycle import UpdateState
 from tests.fakes.rollout_world import NEW, OLD, World, devices, policy
@@ -190,6 +191,9 @@ def test_failures_within_the_threshold_are_forgiven():
     world.report("cam-0", UpdateState.FAILED, error_code="network")
     for number in range(1, 9):
         world.report(f"cam-{number}", UpdateState.COMMITTED)
+    world.settle()
+    assert world.rollout.waves[0].state is WaveState.FINISHED
+    world.report("cam-9", UpdateState.FAILED, error_code="network")
     world.settle()
     assert world.rollout.state is RolloutState.FINISHED
 
