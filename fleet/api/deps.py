@@ -18,6 +18,7 @@ from fleet.identity.members import Terms, expired
 from fleet.identity.membership import MemberState
 from fleet.identity.signatures import check_signature, read_signature
 from fleet.ingest.pipeline import Ingest
+from fleet.people.roles import LOCAL
 from fleet.registry.repository import Repository
 from fleet.store.database import Store
 from fleet.store.devices import Device
@@ -63,8 +64,8 @@ def fleet_of(request: Request) -> Fleet:
 FleetDep = Annotated[Fleet, Depends(fleet_of)]
 
 
-def operator(fleet: FleetDep, authorization: Annotated[str | None, Header()] = None) -> None:
-    """Let operators pass.
+def operator(fleet: FleetDep, authorization: Annotated[str | None, Header()] = None) -> str:
+    """Let operators pass; their name.
 
     Raises:
         UnauthorizedError: no token, or a wrong one.
@@ -76,17 +77,27 @@ def operator(fleet: FleetDep, authorization: Annotated[str | None, Header()] = N
             found="another token" if given else "none",
             remedy="name the service's data folder with --data, or set MIEN_FLEET_TOKEN",
         )
+    return LOCAL
 
 
-def reader(request: Request, fleet: FleetDep, authorization: Annotated[str | None, Header()] = None) -> None:
-    """Let operators pass, and callers on this machine unless the settings say otherwise.
+def reader(request: Request, fleet: FleetDep, authorization: Annotated[str | None, Header()] = None) -> str:
+    """Let operators pass, and callers on this machine unless the settings say otherwise; their name.
 
     Raises:
         UnauthorizedError: somebody else without the token.
     """
     local = request.client is not None and is_loopback(request.client.host)
     if not (fleet.settings.http.open_reads and local and is_loopback(fleet.settings.http.host)):
-        operator(fleet, authorization)
+        return operator(fleet, authorization)
+    return LOCAL
+
+
+ViewerDep = Annotated[str, Depends(reader)]
+"""The name of somebody who may look."""
+OperatorDep = Annotated[str, Depends(operator)]
+"""The name of somebody who may change devices and rollouts."""
+AdminDep = Annotated[str, Depends(operator)]
+"""The name of somebody who may decide about people."""
 
 
 def signer(

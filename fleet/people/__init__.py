@@ -1,0 +1,1 @@
+"""People: who they are, what their role lets them do, and the record of what they did."""
