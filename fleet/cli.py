@@ -14,6 +14,7 @@ from fleet.cli_broker import broker_app
 from fleet.cli_engines import engines_app
 from fleet.cli_experiments import experiment_app
 from fleet.cli_keys import keys_app, passphrase
+from fleet.cli_registry import registry_app
 from fleet.cli_shared import DATA as _DATA
 from fleet.cli_shared import JSON as _JSON
 from fleet.cli_shared import URL as _URL
@@ -32,6 +33,7 @@ for name, part in (
     ("experiment", experiment_app),
     ("broker", broker_app),
     ("engines", engines_app),
+    ("registry", registry_app),
 ):
     app.add_typer(part, name=name)
 cli_devices.add_to(app)
