@@ -49,5 +49,9 @@ class Bus(Protocol):
     def acknowledge(self, messages: Sequence[Incoming]) -> None:
         """Tell the broker that these messages are safe."""
 
-    def publish_retained(self, topic: str, payload: bytes, *, timeout_s: float) -> bool:
-        """Publish, retained, QoS 1; an empty payload clears. Whether the broker confirmed it in time."""
+    def publish_retained(self, messages: Sequence[tuple[str, bytes]], *, timeout_s: float) -> list[bool]:
+        """Publish topics and payloads, retained, QoS 1, many under way at once; an empty payload clears.
+
+        Returns:
+            For each, whether the broker confirmed it in time.
+        """

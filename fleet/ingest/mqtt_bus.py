@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -24,6 +25,8 @@ CLIENT_ID = "mien-fleet"
 _KEEPALIVE_S = 30
 _SESSION_EXPIRY_S = 24 * 3600
 _MOST_UNACKNOWLEDGED = 12_000
+_MOST_UNDER_WAY = 100
+"""Orders that the broker has not confirmed yet; no more than it takes, see max_inflight_messages in its settings."""
 _TICKETS = 1 << 16
 """Packet identifiers have 16 bits; the part above tells connections apart."""
 
@@ -51,6 +54,7 @@ class MqttBus:
         if access.tls:
             self._client.tls_set(_text(access.ca), _text(access.client_cert), _text(access.client_key))
         self._client.reconnect_delay_set(1, 30)
+        self._client.max_inflight_messages_set(_MOST_UNDER_WAY)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
@@ -83,16 +87,13 @@ class MqttBus:
         if packets:
             self._client.acknowledge(packets)
 
-    def publish_retained(self, topic: str, payload: bytes, *, timeout_s: float) -> bool:
-        """Publish and wait for the broker's confirmation."""
+    def publish_retained(self, messages: Sequence[tuple[str, bytes]], *, timeout_s: float) -> list[bool]:
+        """Publish all, then wait for the broker's confirmations."""
         if not self.is_connected:
-            return False
-        sent = self._client.publish(topic, payload, qos=1, retain=True)
-        try:
-            sent.wait_for_publish(timeout_s)
-        except (ValueError, RuntimeError):
-            return False
-        return bool(sent.is_published())
+            return [False] * len(messages)
+        sent = [self._client.publish(topic, payload, qos=1, retain=True) for topic, payload in messages]
+        end = time.monotonic() + timeout_s
+        return [_is_confirmed(one, end) for one in sent]
 
     def _on_connect(self, client: Client, _data: Any, flags: Any, reason: ReasonCode, _properties: Any) -> None:  # noqa: ANN401
         if reason.is_failure:
@@ -118,6 +119,14 @@ class MqttBus:
         if self._events is not None:
             ticket = self._connection * _TICKETS + packet
             self._events.received(Incoming(topic=topic, payload=payload, ticket=ticket, qos=1))
+
+
+def _is_confirmed(sent: MQTTMessageInfo, end: float) -> bool:
+    try:
+        sent.wait_for_publish(max(0.0, end - time.monotonic()))
+    except (ValueError, RuntimeError):
+        return False
+    return bool(sent.is_published())
 
 
 def _text(path: Path | None) -> str | None:

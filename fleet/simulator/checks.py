@@ -61,7 +61,13 @@ class Checker:
     """
 
     def __init__(
-        self, url: str, fleet: dict[str, Any], trust: Any, answered: Callable[[Asking, Checked], None], *, threads: int = 2  # noqa: ANN401
+        self,
+        url: str,
+        fleet: dict[str, Any],
+        trust: Any,
+        answered: Callable[[Asking, Checked], None],
+        *,
+        threads: int = 2,  # noqa: ANN401
     ) -> None:
         self._root = base64.b64decode(fleet["tuf"]["root"])
         self._bases = [url.rstrip("/") + fleet["tuf"][name] for name in ("metadata_url", "targets_url")]

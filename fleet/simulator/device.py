@@ -215,9 +215,7 @@ class VirtualDevice:
             return self._move(_E.PROBE_FAILED if update.state is _S.PROBING else _E.ERROR, now, at)
         if self.verifies and update.state is _S.DOWNLOADING and not update.desired.rollback:
             update.waits_for_check = True
-            return Answer(
-                check=Check(release=update.desired.release, manifest_sha256=update.desired.manifest_sha256)
-            )
+            return Answer(check=Check(release=update.desired.release, manifest_sha256=update.desired.manifest_sha256))
         return self._move(_NEXT[update.state], now, at)
 
     def _move(self, event: UpdateEvent, now: float, at: float) -> Answer:

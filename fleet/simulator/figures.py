@@ -30,9 +30,7 @@ class Figures:
     ) -> None:
         self._hardware, self._releases, self._chance, self._noise = hardware, releases, chance, noise
 
-    def window(
-        self, release: ReleaseRef | None, *, boot_id: str, sequence: int, start: float, end: float
-    ) -> Window:
+    def window(self, release: ReleaseRef | None, *, boot_id: str, sequence: int, start: float, end: float) -> Window:
         """One window, between two moments in Unix seconds."""
         hardware, factors = self._hardware, self._releases.get(str(release), _HEALTHY)
         fps = hardware.fps * factors.fps * self._vary("fps", sequence)

@@ -118,7 +118,11 @@ class IdentityFolder:
 
 
 def enrol_over_api(
-    fleet: FleetClient, http: httpx.Client, folder: IdentityFolder, wanted: Sequence[Member], progress: Progress = SILENT
+    fleet: FleetClient,
+    http: httpx.Client,
+    folder: IdentityFolder,
+    wanted: Sequence[Member],
+    progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Enrol devices one by one, as devices do; the answer to the last one.
 

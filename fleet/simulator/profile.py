@@ -120,7 +120,9 @@ def find_profile(given: str) -> SimulationProfile:
         ConfigError: no such profile, or it has faults; names those which exist.
         UnsupportedError: a name was given, and mien was installed without its checkout.
     """
-    return read_settings(SimulationProfile, find_config(given, profiles_folder(), what="simulation", option="--profile"))
+    return read_settings(
+        SimulationProfile, find_config(given, profiles_folder(), what="simulation", option="--profile")
+    )
 
 
 def profiles_folder() -> Path:

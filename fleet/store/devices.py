@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Table, select
+from sqlalchemy import ColumnElement, Table, bindparam, select, true, update
 from sqlalchemy.orm import Session
 
 from fleet.identity.ca import Issued
@@ -148,6 +148,23 @@ class Devices:
         """Every device, by id."""
         return [_device(row) for row in self._session.scalars(select(DeviceRow).order_by(DeviceRow.id))]
 
+    def views(self, device_ids: Collection[str] | None = None) -> list[DeviceView]:
+        """Every accepted device as the planner sees it, or those of some ids, by id."""
+        desired, bad = DeviceRow.desired["deployment_id"].as_string(), DeviceRow.twin["known_bad"]
+        told = (DeviceRow.online, DeviceRow.online_since, DeviceRow.last_seen_at, DeviceRow.release, bad, desired)
+        chosen = select(DeviceRow.id, DeviceRow.group, DeviceRow.labels, *told).where(DeviceRow.state == ACCEPTED)
+        if device_ids is not None:
+            chosen = chosen.where(DeviceRow.id.in_(sorted(device_ids)))
+        return [_seen(*row) for row in rows_at_once(self._session, chosen.order_by(DeviceRow.id))]
+
+    def undecided(self, release: str) -> list[DeviceView]:
+        """Accepted devices that nobody told anything, and that run another release or none."""
+        desired = DeviceRow.desired["deployment_id"].as_string()
+        other = or_(DeviceRow.release.is_(None), DeviceRow.release != release)
+        chosen = select(DeviceRow.id).where(DeviceRow.state == ACCEPTED, desired.is_(None), other)
+        found = list(self._session.scalars(chosen))
+        return self.views(found) if found else []
+
     def accepted_ids(self) -> frozenset[str]:
         """Devices whose messages count."""
         return frozenset(self._session.scalars(select(DeviceRow.id).where(DeviceRow.state == ACCEPTED)))
@@ -237,23 +254,31 @@ class Devices:
 
     def outgoing(self) -> list[Outgoing]:
         """What the broker does not hold yet."""
-        rows = self._session.scalars(select(DeviceRow).where(DeviceRow.desired_sent < DeviceRow.desired_version))
-        return [_outgoing(row) for row in rows]
+        return self._orders(DeviceRow.desired_sent < DeviceRow.desired_version)
 
     def all_desired(self) -> list[Outgoing]:
         """What the broker should hold: for a broker that may have lost it."""
-        return [_outgoing(row) for row in self._session.scalars(select(DeviceRow)) if row.desired is not None]
+        return [order for order in self._orders(true()) if order.desired is not None]
 
     def sent(self, messages: Sequence[Outgoing]) -> None:
         """Note what the broker took."""
-        for message in messages:
-            row = self._session.get_one(DeviceRow, message.device_id)
-            row.desired_sent = max(row.desired_sent, message.version)
+        table = DeviceRow.__table__
+        statement = (
+            update(table)  # type: ignore[arg-type]
+            .where(table.c.id == bindparam("device"), table.c.desired_sent < bindparam("taken"))
+            .values(desired_sent=bindparam("taken"))
+        )
+        if messages:
+            self._session.flush()
+            taken = [{"device": message.device_id, "taken": message.version} for message in messages]
+            self._session.connection().execute(statement, taken)
 
-
-def _outgoing(row: DeviceRow) -> Outgoing:
-    desired = Desired.model_validate(row.desired) if row.desired else None
-    return Outgoing(device_id=row.id, version=row.desired_version, desired=desired)
+    def _orders(self, which: ColumnElement[bool]) -> list[Outgoing]:
+        chosen = select(DeviceRow.id, DeviceRow.desired_version, DeviceRow.desired).where(which)
+        return [
+            Outgoing(device_id=name, version=version, desired=Desired.model_validate(desired) if desired else None)
+            for name, version, desired in self._session.execute(chosen)
+        ]
 
 
 def _new_row(applicant: Applicant, *, at: float) -> DeviceRow:

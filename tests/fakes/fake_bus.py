@@ -26,8 +26,8 @@ class FakeBus:
     def acknowledge(self, messages: Sequence[Incoming]) -> None:
         self.acknowledged += messages
 
-    def publish_retained(self, topic: str, payload: bytes, *, timeout_s: float) -> bool:
+    def publish_retained(self, messages: Sequence[tuple[str, bytes]], *, timeout_s: float) -> list[bool]:
         if not (self.is_connected and self.confirms):
-            return False
-        self.published[topic] = payload
-        return True
+            return [False] * len(messages)
+        self.published |= dict(messages)
+        return [True] * len(messages)

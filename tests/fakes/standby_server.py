@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from paho.mqtt.client import Client
+
 import fleet.cli
 import fleet.service
 import mien.cli
@@ -54,8 +56,8 @@ def _lay(steps: int) -> None:
         return call
 
     Store.write = watched_write  # type: ignore[method-assign]
-    for name in ("publish_retained", "acknowledge"):
-        setattr(MqttBus, name, watched(getattr(MqttBus, name)))
+    MqttBus.acknowledge = watched(MqttBus.acknowledge)  # type: ignore[method-assign]
+    Client.publish = watched(Client.publish)  # type: ignore[method-assign]
 
 
 def main() -> None:
