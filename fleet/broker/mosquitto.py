@@ -58,6 +58,7 @@ max_inflight_messages 100
 max_keepalive 600
 max_topic_alias 10
 allow_zero_length_clientid false
+set_tcp_nodelay true
 
 log_type error
 log_type warning

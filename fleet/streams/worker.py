@@ -22,7 +22,7 @@ from mien.streams import Block, Get, Layout, StreamRefused, encode_block, encode
 
 _log = logging.getLogger(__name__)
 
-_MEMBERS_FOR_S = 5.0
+_MEMBERS_FOR_S, _STRANGERS_EACH_S = 5.0, 1.0
 _LONGEST_LOOK_S = 0.5
 _LOGGED_EACH_S = 60.0
 
@@ -92,8 +92,7 @@ class StreamWorker:
             self._bus.tell(topics.topic(address.device_id, topics.STREAM_DATA), answer)
 
     def _offer(self, device_id: str, get: Get) -> None:
-        if device_id not in self._accepted_now():
-            raise StreamRefused("Unauthorized", f"{device_id} is not accepted here")
+        self._check_accepted(device_id)
         blocks = wanted_blocks(get)
         file = self._files.find(get.file, get.version)
         layout = Layout(size=file.size, block_bytes=get.block_bytes)
@@ -104,15 +103,22 @@ class StreamWorker:
             self._queue.offer(jobs, now=self._clock())
             self._changed.notify_all()
 
-    def _accepted_now(self) -> frozenset[str]:
+    def _check_accepted(self, device_id: str) -> None:
+        """Who is not on the list has it read anew, at most once a second: a device may have been accepted just now."""
         now = self._clock()
-        if self._members_at is None or now - self._members_at > _MEMBERS_FOR_S:
-            try:
-                self._members, self._members_at = self._accepted(), now
-            except Exception:  # noqa: BLE001 - supervisor: a database that is away must not end the streams
-                _log.exception("who is accepted cannot be read; the list of before counts")
-                self._members_at = now
-        return self._members
+        age_s = None if self._members_at is None else now - self._members_at
+        if age_s is not None and age_s <= _MEMBERS_FOR_S:
+            if device_id in self._members:
+                return
+            if age_s < _STRANGERS_EACH_S:
+                raise StreamRefused("Busy", "who is accepted was read just now", retry_after_s=_STRANGERS_EACH_S)
+        try:
+            self._members = self._accepted()
+        except Exception:  # noqa: BLE001 - supervisor: a database that is away must not end the streams
+            _log.exception("who is accepted cannot be read; the list of before counts")
+        self._members_at = now
+        if device_id not in self._members:
+            raise StreamRefused("Unauthorized", f"{device_id} is not accepted here")
 
     def _run(self) -> None:
         while not self._stopping.is_set():

@@ -269,7 +269,20 @@ def test_members_that_cannot_be_read_are_those_of_before(worker):
     assert len(asked(worker).sent) == 2
     worker._accepted, worker._members_at = away, -1e9
     assert len(asked(worker).sent) == 4
+    worker._members_at = -1e9
     assert asked(worker, device="cam-2").told[0][1].error == "Unauthorized"
+
+
+def test_one_that_was_accepted_just_now_is_told_to_come_again(worker):
+    """Not refused for good; and strangers do not have the store read more often than once a second."""
+    reads = []
+    assert len(asked(worker).sent) == 2
+    worker._accepted = lambda: reads.append(1) or frozenset({"cam-2"})
+    assert [refusal.error for _, refusal in asked(worker, device="cam-2").told] == ["Busy"]
+    assert reads == []
+    worker._members_at -= 1.5
+    assert len(asked(worker, device="cam-2").sent) == 4
+    assert reads == [1]
 
 
 def test_streams_have_a_name_and_a_group_of_their_own(tmp_path):
