@@ -180,6 +180,8 @@ class Agent:
         if answer.mqtt is not None and answer.mqtt != self._identity.mqtt:
             self._identity = self._identities.save_broker(answer.mqtt)
             self._link.readdress(answer.mqtt.address())
+        if answer.registry is not None and self._identities.save_registry(answer.registry):
+            _log.info("signed releases are at %s from the next start on", answer.registry.targets_url)
 
     def start(self) -> None:
         """Connect and begin; the updater first finishes what an earlier run left."""

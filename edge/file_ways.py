@@ -54,7 +54,7 @@ class FileWays:
                 self._parts,
                 self._identity.targets_url,
                 attempts=self._settings.download_attempts,
-                ca_pem=self._identity.pinned_ca,
+                ca_pem=self._identity.registry_ca,
             )
         if self._desk is not None:
             pacing = Pacing(

@@ -34,6 +34,7 @@ from fleet.ingest.outbox import Outbox
 from fleet.ingest.pipeline import Ingest
 from fleet.loops import Loop, Upkeep
 from fleet.paths import DataFolder
+from fleet.registry.mirror import MirrorKeeper
 from fleet.rollouts.tick import Tick
 from fleet.setup import Foundation, prepare
 from fleet.streams.bus import MqttStreamBus
@@ -127,7 +128,8 @@ def _wire(
         streams = _streams(settings, foundation, broker)
         streams.start()
         ends.callback(streams.stop)
-    for loop in (rollouts, upkeep, doors, engines):
+    mirrors = _mirrors(settings, foundation)
+    for loop in (rollouts, upkeep, doors, engines, *mirrors):
         loop.start()
         ends.callback(loop.stop)
     ends.callback(changes.close)
@@ -168,6 +170,17 @@ def _streams(settings: FleetSettings, foundation: Foundation, broker: Broker) ->
             device_queue_bytes=given.device_queue_bytes,
         ),
     )
+
+
+def _mirrors(settings: FleetSettings, foundation: Foundation) -> list[Loop]:
+    given = settings.registry
+    if given.mirror is None:
+        return []
+    from fleet.registry.mirror_s3 import S3Store, bucket_of
+
+    store = S3Store(bucket_of(given.mirror, endpoint=given.mirror_endpoint, region=given.mirror_region))
+    keeper = MirrorKeeper(foundation.repository, store, given.mirror)
+    return [Loop("mirror", keeper.run, every_s=given.mirror_every_s)]
 
 
 def _engine_desk(settings: FleetSettings, foundation: Foundation, clock: Callable[[], float]) -> EngineDesk:

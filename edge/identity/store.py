@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import BaseModel, ValidationError
 
-from edge.transport.fleet_http import BrokerBlock, EnrolmentAnswer, checked_url
+from edge.transport.fleet_http import BrokerBlock, EnrolmentAnswer, RegistryBlock, checked_url
 from edge.transport.interface import TlsFiles
 from mien.errors import TrustError, UnavailableError
 from mien.files import write_bytes, write_text
@@ -53,6 +53,11 @@ class Identity:
     def pinned_ca(self) -> str | None:
         """The authority to trust for https; ``None`` for plain http."""
         return self.ca_pem if self.fleet_url.startswith("https://") else None
+
+    @property
+    def registry_ca(self) -> str | None:
+        """The authority to trust where signed releases are: the fleet's at its service, the system's elsewhere."""
+        return self.pinned_ca if self.targets_url.startswith(f"{self.fleet_url}/") else None
 
 
 class IdentityStore:
@@ -127,6 +132,15 @@ class IdentityStore:
         """Keep a new address or password of the broker."""
         self._write(self._record().model_copy(update={"mqtt": mqtt}))
         return self.load()
+
+    def save_registry(self, registry: RegistryBlock) -> bool:
+        """Keep another address of signed releases, for the next start; whether it is another."""
+        before = self._record()
+        after = before.model_copy(update=registry.model_dump())
+        if after == before:
+            return False
+        self._write(after)
+        return True
 
     def load(self) -> Identity:
         """The identity.

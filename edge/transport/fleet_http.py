@@ -80,6 +80,13 @@ class TufBlock(BaseModel):
     targets_url: str
 
 
+class RegistryBlock(BaseModel):
+    """Where signed releases are now; addresses are absolute, or relative to the service."""
+
+    metadata_url: str
+    targets_url: str
+
+
 class EnrolmentAnswer(BaseModel):
     """What a device gets for a good token."""
 
@@ -116,6 +123,7 @@ class SessionAnswer(BaseModel):
     state: str
     group: str | None = None
     mqtt: BrokerBlock | None = None
+    registry: RegistryBlock | None = None
 
 
 class EngineStanding(BaseModel):

@@ -48,8 +48,7 @@ def enroll(body: EnrolRequest, fleet: FleetDep, response: Response) -> dict[str,
         "mqtt": _mqtt(fleet),
         "tuf": {
             "root": base64.b64encode(fleet.repository.first_root()).decode(),
-            "metadata_url": "/tuf/metadata/",
-            "targets_url": "/tuf/targets/",
+            **_registry(fleet),
         },
     }
 
@@ -71,7 +70,14 @@ def session(device: DeviceDep, fleet: FleetDep) -> dict[str, Any]:
         "group": device.group,
         "now": fleet.clock(),
         "mqtt": _mqtt(fleet),
+        "registry": _registry(fleet),
     }
+
+
+def _registry(fleet: Fleet) -> dict[str, str]:
+    """Where signed releases are: with this service, or where the settings say."""
+    base = (fleet.settings.registry.url or "/tuf").rstrip("/")
+    return {"metadata_url": f"{base}/metadata/", "targets_url": f"{base}/targets/"}
 
 
 def _mqtt(fleet: Fleet) -> dict[str, Any]:

@@ -95,6 +95,29 @@ def sync(repository: Repository, store: ObjectStore, *, tell: Callable[[Upload],
     )
 
 
+class MirrorKeeper:
+    """Keeps a copy like the registry, round by round: asks the store only when the registry changed.
+
+    Args:
+        repository: the registry.
+        store: where the copy is.
+        address: of the copy, for the log.
+    """
+
+    def __init__(self, repository: Repository, store: ObjectStore, address: str) -> None:
+        self._repository, self._store, self._address = repository, store, address
+        self._done: int | None = None
+
+    def run(self) -> None:
+        """One round. Raises as :func:`sync` does; the next round tries again."""
+        if self._repository.exists() and self._done == self._repository.shelf.timestamp().version:
+            return
+        done = sync(self._repository, self._store)
+        self._done = done.timestamp_version
+        if done.is_change:
+            _log.info("copied %d files and %d documents to %s", done.files, done.documents, self._address)
+
+
 def picture_of(repository: Repository) -> Picture:
     """The registry as it is now.
 
