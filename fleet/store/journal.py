@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from fleet.people.chain import Head, Link, digest
 from fleet.store.models import AuditRow, EventRow
 from mien.messages import Event
+
+_CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,14 +79,42 @@ class Events:
 
 
 class Audit:
-    """Keeps who did what."""
+    """Keeps who did what, in a chain: see :mod:`fleet.people.chain`. Whoever adds entries holds the database alone."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def note(self, action: str, subject: str, *, at: float, actor: str = "operator", **details: Any) -> None:  # noqa: ANN401
         """Add an entry."""
-        self._session.add(AuditRow(at=at, actor=actor, action=action, subject=subject, details=details))
+        prev = self.head().sha256
+        told = json.loads(json.dumps(details))  # as it will be read again
+        sha256 = digest(prev, at=at, actor=actor, action=action, subject=subject, details=told)
+        row = AuditRow(
+            at=at, actor=actor, action=action, subject=subject, details=told, prev_sha256=prev, sha256=sha256
+        )
+        self._session.add(row)
+        self._session.flush()  # the next entry follows this one
+
+    def head(self) -> Head:
+        """The last entry."""
+        last = select(AuditRow.id, AuditRow.sha256).order_by(AuditRow.id.desc()).limit(1)
+        row = self._session.execute(last).first()
+        return Head() if row is None else Head(id=row.id, sha256=row.sha256)
+
+    def chain(self) -> Iterator[Link]:
+        """All entries, oldest first."""
+        rows = self._session.scalars(select(AuditRow).order_by(AuditRow.id).execution_options(yield_per=_CHUNK))
+        for row in rows:
+            yield Link(
+                id=row.id,
+                at=row.at,
+                actor=row.actor,
+                action=row.action,
+                subject=row.subject,
+                details=row.details,
+                prev_sha256=row.prev_sha256,
+                sha256=row.sha256,
+            )
 
     def latest(self, limit: int) -> list[AuditEntry]:
         """The last entries, newest first."""

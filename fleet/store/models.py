@@ -162,6 +162,13 @@ class RolloutRow(Base):
     """Whether a halt takes devices back that have the release already."""
     halted_because: Mapped[str | None] = mapped_column(Text)
     paused_because: Mapped[str | None] = mapped_column(Text)
+    forgiven_at: Mapped[float | None]
+    """Failures up to this time count no more."""
+    approved_wave: Mapped[int] = mapped_column(server_default="-1")
+    """The last wave that a person let begin, where the policy asks for that."""
+    created_by: Mapped[str | None] = mapped_column(String(64))
+    remarks: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    """What people said when they approved or denied: ``{"said": [{"at", "actor", "command", "remark"}]}``."""
 
 
 class WaveRow(Base):
@@ -191,6 +198,10 @@ class ExecutionRow(Base):
     detail: Mapped[str] = mapped_column(Text)
     previous: Mapped[str | None] = mapped_column(String(160))
     queued_at: Mapped[float]
+    waiting: Mapped[bool] = mapped_column(server_default=false())
+    """Chosen for its wave, and not told yet."""
+    not_before: Mapped[float | None]
+    attempts: Mapped[int] = mapped_column(server_default="1")
     started_at: Mapped[float | None]
     ended_at: Mapped[float | None]
     report: Mapped[dict[str, Any] | None] = mapped_column(JSON)
@@ -294,3 +305,68 @@ class AuditRow(Base):
     action: Mapped[str] = mapped_column(String(64))
     subject: Mapped[str] = mapped_column(String(200))
     details: Mapped[dict[str, Any]] = mapped_column(JSON)
+    prev_sha256: Mapped[str] = mapped_column(String(64), index=True, unique=True)
+    """Of the entry before it; no two follow the same one."""
+    sha256: Mapped[str] = mapped_column(String(64))
+
+
+class UserRow(Base):
+    """A person; the password by its argon2 hash alone."""
+
+    __tablename__ = "users"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    role: Mapped[str] = mapped_column(String(16))
+    password_hash: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[float]
+    changed_at: Mapped[float]
+
+
+class SessionRow(Base):
+    """A browser that is logged in; ``id`` is the digest of what its cookie holds."""
+
+    __tablename__ = "sessions"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_name: Mapped[str] = mapped_column(ForeignKey("users.name"), index=True)
+    created_at: Mapped[float]
+    seen_at: Mapped[float]
+    expires_at: Mapped[float]
+    address: Mapped[str] = mapped_column(String(64))
+
+
+class ApiTokenRow(Base):
+    """A token for programs; acts in its owner's name, the secret by its hash alone."""
+
+    __tablename__ = "api_tokens"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    user_name: Mapped[str] = mapped_column(ForeignKey("users.name"), index=True)
+    label: Mapped[str] = mapped_column(String(64))
+    role: Mapped[str] = mapped_column(String(16))
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[float]
+    expires_at: Mapped[float]
+    used_at: Mapped[float | None]
+    revoked_at: Mapped[float | None]
+
+
+class LoginLinkRow(Base):
+    """A link that logs a person in once; ``id`` is the digest of its code."""
+
+    __tablename__ = "login_links"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_name: Mapped[str] = mapped_column(ForeignKey("users.name"), index=True)
+    expires_at: Mapped[float]
+
+
+class LoginAttemptRow(Base):
+    """A login that did not succeed, or has not yet; kept for as long as it counts."""
+
+    __tablename__ = "login_attempts"
+
+    id: Mapped[int] = mapped_column(_KEY, primary_key=True, autoincrement=True)
+    account: Mapped[str] = mapped_column(String(64), index=True)
+    address: Mapped[str] = mapped_column(String(64), index=True)
+    at: Mapped[float] = mapped_column(index=True)
