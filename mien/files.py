@@ -43,6 +43,17 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def sync_tree(folder: Path) -> None:
+    """Flush all files and folders below a folder to the disk, whoever wrote them."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir() and not path.is_symlink():
+            sync_folder(path)
+        elif path.is_file():
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+    sync_folder(folder)
+
+
 @contextmanager
 def replacing(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
     """Yield a stream whose bytes take the name ``path`` only when the block ends without an error.

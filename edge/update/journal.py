@@ -15,6 +15,7 @@ from edge.update.slots import SlotName
 from mien.files import write_text
 from mien.lifecycle import TERMINAL, UpdateState
 from mien.messages import Desired, ProbeResult, WaitsFor
+from mien.parts import sweep
 from mien.release import ReleaseRef, version_key
 
 MOST_ATTEMPTS = 5
@@ -112,6 +113,11 @@ class Journal:
     def write(self, record: UpdateRecord) -> None:
         """Keep the record, durably."""
         write_text(self._record, record.model_dump_json(indent=2) + "\n")
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half-written beside the two files."""
+        for path in (self._record, self._bad):
+            sweep(path)
 
     def known_bad(self) -> KnownBad:
         """Releases that must not be installed again."""

@@ -15,7 +15,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mien.errors import BundleError
-from mien.files import point_link, sha256_of, sync_folder, write_text
+from mien.files import point_link, sha256_of, sync_folder, sync_tree, write_text
+from mien.parts import sweep
 from mien.release import MANIFEST, REFERENCE, Manifest, Precision, ReleaseRef, Runtime, Variant, parse_manifest
 
 SlotName = Literal["a", "b"]
@@ -161,6 +162,14 @@ class SlotStore:
         folder.mkdir(parents=True)
         return folder
 
+    def sweep(self) -> None:
+        """Remove what a killed process left half-written beside the slots' records and links."""
+        for name in ("a", "b"):
+            for file in (_RECORD, MANIFEST):
+                sweep(self._root / name / file)
+        for link in ("active", "fallback"):
+            (self._root / f".{link}.new").unlink(missing_ok=True)
+
     def staging(self, manifest_sha256: str) -> Path:
         """Where a release's checked files wait until all are there; another release's are thrown away."""
         folder = self._root / "staging" / manifest_sha256
@@ -174,9 +183,9 @@ class SlotStore:
         shutil.rmtree(self._root / "staging", ignore_errors=True)
 
     def fill(self, name: SlotName, record: SlotRecord) -> Installed:
-        """Declare a slot whole: all its files stand."""
+        """Declare a slot whole: all its files stand, on the disk and not only in memory."""
         folder = self._root / name
-        sync_folder(folder)
+        sync_tree(folder)
         write_text(folder / _RECORD, record.model_dump_json(indent=2) + "\n")
         return Installed(slot=name, folder=folder, record=record)
 

@@ -37,6 +37,7 @@ from edge.update.ready_made import SignedEngine
 from mien.engines import record_from, sidecar_path
 from mien.errors import DataError, UnavailableError
 from mien.files import write_json
+from mien.parts import sweep
 from mien.release import MANIFEST, ReleaseRef
 
 _log = logging.getLogger(__name__)
@@ -145,6 +146,7 @@ class TufSource:
 
     def _refresh(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
         self._check_clock()
         metadata_url, targets_url = self._urls
         with _faults_named("the fleet's signed metadata"):
@@ -159,6 +161,12 @@ class TufSource:
             updater.refresh()
             self._updater = updater
             self._settle()
+
+    def _sweep(self) -> None:
+        """Remove what a killed process left half-written; the library writes under names of Python's ``tempfile``."""
+        sweep(self._folder / _SEEN)
+        for left in self._folder.glob("tmp????????"):
+            left.unlink(missing_ok=True)
 
     def _check_clock(self) -> None:
         fault = clock_fault(self._clock(), _read_seen(self._folder / _SEEN))

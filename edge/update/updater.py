@@ -150,6 +150,8 @@ class Updater:
 
     def recover(self) -> None:
         """Finish what a kill or a power cut left, and take up the active release."""
+        self._journal.sweep()
+        self._slots.sweep()
         record = self._journal.read()
         step = next_step(record)
         if record is None or step is NextStep.NOTHING:

@@ -144,6 +144,7 @@ class _QuietServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    disable_nagle_algorithm = True
     fleet: FakeFleet
     protocol_version = "HTTP/1.1"
 
