@@ -23,7 +23,7 @@ pick_python() {
 
 python=$(pick_python)
 stamp=.venv/.mien-ready
-wanted=$( (cat pyproject.toml requirements/constraints.txt requirements/typing.txt devtools/typings.py; "$python" --version; echo "${TORCH_INDEX:-}") | cksum)
+wanted=$( (cat pyproject.toml requirements/constraints.txt requirements/typing.txt devtools/typings.py requirements/s3-server.txt; "$python" --version; echo "${TORCH_INDEX:-}") | cksum)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
     exit 0
 fi
@@ -64,6 +64,7 @@ if [ -n "${TORCH_INDEX:-}" ]; then
 fi
 [ -n "$failed" ] || install -c requirements/constraints.txt -e '.[edge,train,optimize,fleet,dev]' || failed=1
 [ -n "$failed" ] || .venv/bin/python devtools/typings.py >>"$log" 2>&1 || failed=1
+[ -n "$failed" ] || .venv/bin/python devtools/s3_server.py >>"$log" 2>&1 || failed=1
 if [ -n "$failed" ]; then
     grep -iE 'error|could not' "$log" | tail -n 3 >&2 || true
     say "could not install the packages (log: $log); check the network or your package index, then run the command again."
