@@ -165,6 +165,21 @@ class EngineSettings(Settings):
         return self
 
 
+class PeopleSettings(Settings):
+    """How people log in, and what takes two of them."""
+
+    session_s: float = Field(default=43_200.0, ge=60, le=30 * 86_400)
+    """The longest a browser stays logged in."""
+    session_idle_s: float = Field(default=3600.0, ge=60, le=30 * 86_400)
+    """So long without a person at it, and it is logged out."""
+    attempts_per_account: int = Field(default=5, ge=1, le=1000)
+    attempts_per_address: int = Field(default=30, ge=1, le=100_000)
+    attempts_window_s: float = Field(default=900.0, ge=1, le=86_400)
+    """How long a failed login counts."""
+    two_person: tuple[Literal["rollout.start", "rollout.approve"], ...] = ()
+    """What takes the yes of a second person besides who began it."""
+
+
 class RegistrySettings(Settings):
     """Where devices fetch signed releases, and where those are copied to."""
 
@@ -208,6 +223,7 @@ class FleetSettings(Settings):
     retention: RetentionSettings = RetentionSettings()
     engines: EngineSettings = EngineSettings()
     registry: RegistrySettings = RegistrySettings()
+    people: PeopleSettings = PeopleSettings()
 
     @property
     def database(self) -> str:

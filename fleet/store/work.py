@@ -9,6 +9,7 @@ from fleet.store.engines import Engines
 from fleet.store.evidence import Evidence
 from fleet.store.experiments import Experiments
 from fleet.store.journal import Audit, Events
+from fleet.store.people import ApiTokens, LoginAttempts, People, Sessions
 from fleet.store.releases import Releases
 from fleet.store.rollouts import Rollouts
 from fleet.store.tokens import Tokens
@@ -33,3 +34,7 @@ class Work:
         self.evidence = Evidence(session)
         self.experiments = Experiments(session)
         self.audit = Audit(session)
+        self.people = People(session)
+        self.sessions = Sessions(session)
+        self.api_tokens = ApiTokens(session)
+        self.attempts = LoginAttempts(session)
