@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -11,6 +10,7 @@ from fleet.rollouts.analysis import Verdict
 from fleet.rollouts.cohorts import targets
 from fleet.rollouts.planner import baseline
 from fleet.rollouts.states import OPEN, ExecutionState, RevertState, RolloutState, WaveState
+from fleet.rollouts.tally import counted
 from fleet.rollouts.view import DeviceView, RolloutView, WaveView
 
 
@@ -65,7 +65,7 @@ def _wave(rollout: RolloutView, wave: WaveView, devices: Sequence[DeviceView]) -
     name, total = rollout.policy.waves[wave.number].name, len(rollout.policy.waves)
     counts = Counter(execution.state for execution in executions)
     shown = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no device"
-    needed = math.ceil(rollout.policy.success_threshold * len(executions))
+    needed = rollout.policy.success_of(wave.number).at_least(len(counted(executions, rollout)))
     told = [f"Wave {wave.number + 1} of {total} ({name}) is {wave.state}: {shown}; it needs {needed} SUCCEEDED."]
     online = {device.id for device in devices if device.online}
     away = [e.device_id for e in executions if e.state in OPEN and e.device_id not in online]

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from fleet.rollouts.actions import (
     Action,
+    AskAgain,
+    Choose,
     Deploy,
     Move,
     Revert,
@@ -20,17 +22,18 @@ from fleet.rollouts.actions import (
     SetWave,
     Skip,
     StartWave,
+    Tell,
     Withdraw,
 )
 from fleet.rollouts.analysis import Verdict
+from fleet.rollouts.joining import Current, currents_of, joiners
 from fleet.rollouts.measure import verdict_on
-from fleet.rollouts.planner import plan, soaking
+from fleet.rollouts.planner import deployment_id, plan, soaking
 from fleet.rollouts.states import (
     ENDED,
     ExecutionState,
     RevertState,
     RolloutEvent,
-    RolloutState,
     follow,
 )
 from fleet.rollouts.view import DeviceView, ExecutionView, RolloutView
@@ -45,7 +48,6 @@ from mien.release import ReleaseRef
 _log = logging.getLogger(__name__)
 
 _MOST_STEPS = 20
-_WATCHED = (RolloutState.RUNNING, RolloutState.PAUSED, RolloutState.STOPPING, RolloutState.STOPPED)
 
 
 class Tick:
@@ -64,9 +66,10 @@ class Tick:
         """Move every rollout as far as it goes now; the number of steps that changed something."""
         steps = 0
         with self._store.read() as work:
-            watched = [rollout.view.id for rollout in work.rollouts.in_states(_WATCHED)]
+            watched = work.rollouts.to_follow()
         for rollout_id in watched:
             steps += self._settle(rollout_id)
+        steps += self._welcome()
         if steps:
             self._changed()
         return steps
@@ -88,6 +91,18 @@ class Tick:
             actions, _ = _planned(work, rollout_id, now)
             _Applier(work, rollout_id, now).apply(actions)
         return bool(actions)
+
+    def _welcome(self) -> int:
+        """Bring devices that joined to the release that their group runs; how many were told."""
+        now = self._clock()
+        with self._store.read() as work:
+            if not _newcomers(work):
+                return 0
+        with self._store.write() as work:
+            found = _newcomers(work)
+            for current, devices in found:
+                _Applier(work, current.rollout_id, now).welcome(devices)
+        return sum(len(devices) for _, devices in found)
 
     def _note_verdict(self, rollout_id: int, verdict: Verdict | None) -> None:
         """Keep the present figures of a soaking wave, for people to see."""
@@ -116,12 +131,30 @@ def device_view(device: Device) -> DeviceView:
 
 
 def _planned(work: Work, rollout_id: int, now: float) -> tuple[Sequence[Action], Verdict | None]:
-    rollout = work.rollouts.find(rollout_id)
+    rollout = work.rollouts.planned(rollout_id)
     if rollout is None:
         return (), None
-    devices = [device_view(device) for device in work.devices.all()]
+    devices = work.devices.views()
     verdict = verdict_on(work, rollout.view, devices, now)
     return plan(rollout.view, devices, verdict, now), verdict
+
+
+def _newcomers(work: Work) -> list[tuple[Current, list[DeviceView]]]:
+    """Devices that joined since, by the release that they shall run."""
+    currents = currents_of(work.rollouts.last_finished())
+    found = []
+    held: set[str] | None = None
+    for current in currents:
+        open_to = work.devices.undecided(current.release)
+        if not open_to:
+            continue
+        if held is None:
+            held = set(work.experiments.held()) | work.rollouts.held()
+        taken = held | work.rollouts.had(current.rollout_id, [device.id for device in open_to])
+        chosen = joiners(current, currents, open_to, taken)
+        if chosen:
+            found.append((current, chosen))
+    return found
 
 
 @dataclass
@@ -131,18 +164,53 @@ class _Applier:
     now: float
 
     def apply(self, actions: Sequence[Action]) -> None:
+        rollout = self.work.rollouts.planned(self.rollout_id)
+        if rollout is None:
+            return
+        named = {action.device_id for action in actions if not isinstance(action, StartWave | SetWave | Move)}
+        self.work.rollouts.load(self.rollout_id, named)
+        self.work.devices.load(named)
         for action in actions:
-            rollout = self.work.rollouts.find(self.rollout_id)
-            if rollout is not None:
-                self._apply(action, rollout)
+            self._apply(action, rollout)
 
-    def _apply(self, action: Action, rollout: Rollout) -> None:
+    def welcome(self, devices: Sequence[DeviceView]) -> None:
+        """Take devices that joined into a finished rollout's last wave, and tell them."""
+        rollout = self.work.rollouts.planned(self.rollout_id)
+        if rollout is None:
+            return
+        known = {execution.device_id: execution for execution in rollout.view.executions}
+        wave = max((wave.number for wave in rollout.view.waves), default=0)
+        for device in devices:
+            if device.id in known:
+                self._revive(known[device.id], rollout)
+                continue
+            name = deployment_id(rollout.view, device.id)
+            deploy = Deploy(wave=wave, device_id=device.id, deployment_id=name, previous=device.release)
+            self._apply(deploy, rollout)
+            told = {"release": rollout.view.release, "rollout": rollout.view.id}
+            self.work.audit.note("device.join", device.id, at=self.now, actor="planner", **told)
+
+    def _revive(self, device: ExecutionView, rollout: Rollout) -> None:
+        """Tell a device that a wave went on without."""
+        name = deployment_id(rollout.view, device.device_id, device.attempts + 1)
+        again = AskAgain(device_id=device.device_id, deployment_id=name, not_before=self.now, detail="it returned")
+        self._apply(again, rollout)
+        self._apply(Tell(device_id=device.device_id, deployment_id=name), rollout)
+
+    def _apply(self, action: Action, rollout: Rollout) -> None:  # noqa: C901 - one line for each action
         rollouts, number, now = self.work.rollouts, self.rollout_id, self.now
         match action:
             case StartWave():
                 rollouts.start_wave(number, action.wave, at=now)
-            case Deploy() | Skip():
+            case Deploy() | Choose() | Skip():
                 self._enter(action, rollout)
+            case Tell():
+                rollouts.tell(number, action.device_id, at=now)
+                self._release(action.device_id, action.deployment_id, rollout)
+            case AskAgain():
+                when, why = action.not_before, action.detail
+                rollouts.ask_again(number, action.device_id, action.deployment_id, not_before=when, detail=why)
+                self.work.devices.desire(action.device_id, None)
             case SetExecution():
                 rollouts.set_execution(number, action.device_id, action.state, action.detail, at=now)
             case SetWave():
@@ -157,7 +225,7 @@ class _Applier:
             case Withdraw():
                 self.work.devices.desire(action.device_id, None)
 
-    def _enter(self, action: Deploy | Skip, rollout: Rollout) -> None:
+    def _enter(self, action: Deploy | Choose | Skip, rollout: Rollout) -> None:
         execution = ExecutionView(
             device_id=action.device_id,
             wave=action.wave,
@@ -166,11 +234,15 @@ class _Applier:
             detail=action.detail if isinstance(action, Skip) else "",
             previous=None if isinstance(action, Skip) else action.previous,
             queued_at=self.now,
+            waiting=isinstance(action, Choose),
         )
         self.work.rollouts.add_execution(self.rollout_id, execution, at=self.now)
         if isinstance(action, Deploy):
-            ref = ReleaseRef.parse(rollout.view.release)
-            self._desire(action.device_id, action.deployment_id, ref, rollout.manifest_sha256, rollout.view)
+            self._release(action.device_id, action.deployment_id, rollout)
+
+    def _release(self, device_id: str, deployment: str, rollout: Rollout) -> None:
+        ref = ReleaseRef.parse(rollout.view.release)
+        self._desire(device_id, deployment, ref, rollout.manifest_sha256, rollout.view)
 
     def _revert(self, action: Revert, rollout: RolloutView) -> None:
         before = self.work.releases.find(action.release)
@@ -201,6 +273,10 @@ class _Applier:
             timeout_s=rollout.policy.timeout_s,
             rollback=rollback,
             probe=probe,
+            download_windows=rollout.policy.download_windows,
+            install_windows=rollout.policy.install_windows,
+            max_bytes_per_s=rollout.policy.max_bytes_per_s,
+            jitter_s=rollout.policy.jitter_s,
         )
         self.work.devices.desire(device_id, desired)
 

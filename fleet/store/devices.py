@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Table, bindparam, select, true, update
+from sqlalchemy import ColumnElement, Table, bindparam, or_, select, text, true, update
 from sqlalchemy.orm import Session
 
 from fleet.identity.ca import Issued
 from fleet.identity.membership import MemberState
+from fleet.rollouts.view import DeviceView
 from fleet.store.bulk import rows_at_once, update_by_key
 from fleet.store.models import CertificateRow, DeviceRow
 from fleet.store.newer import LastWindow, is_stale, with_boot_before
@@ -19,6 +20,15 @@ from mien.messages import Desired, Status, Twin, UpdateReport
 _TABLE = cast("Table", DeviceRow.__table__)
 
 ACCEPTED = MemberState.ACCEPTED.value
+_HEAR = """
+SELECT devices.id, known.sequence, known.boot_id, known.ended_at
+FROM devices LEFT JOIN LATERAL json_to_record(last_window)
+    AS known(sequence double precision, boot_id text, ended_at double precision)
+    ON json_typeof(last_window) = 'object'
+WHERE devices.id = ANY(:ids) AND state = :state ORDER BY devices.id FOR NO KEY UPDATE OF devices
+"""
+"""PostgreSQL's way: one look at the JSON for three of its fields, one array for all ids, rows locked in order."""
+_NOTHING: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +165,7 @@ class Devices:
         chosen = select(DeviceRow.id, DeviceRow.group, DeviceRow.labels, *told).where(DeviceRow.state == ACCEPTED)
         if device_ids is not None:
             chosen = chosen.where(DeviceRow.id.in_(sorted(device_ids)))
-        return [_seen(*row) for row in rows_at_once(self._session, chosen.order_by(DeviceRow.id))]
+        return [_seen(*row) for row in self._session.execute(chosen.order_by(DeviceRow.id))]
 
     def undecided(self, release: str) -> list[DeviceView]:
         """Accepted devices that nobody told anything, and that run another release or none."""
@@ -196,17 +206,22 @@ class Devices:
 
         Their rows are held until the end of the unit of work, so that what follows from them stays true.
         """
-        last = DeviceRow.last_window
-        known = (DeviceRow.id, last["sequence"].as_float(), last["boot_id"].as_string(), last["ended_at"].as_float())
-        chosen = (
-            select(*known)
-            .where(DeviceRow.id.in_(sorted(device_ids)), DeviceRow.state == ACCEPTED)
-            .order_by(DeviceRow.id)
-            .with_for_update(key_share=True)
-        )
+        if self._session.connection().dialect.name == "postgresql":
+            given = {"ids": sorted(device_ids), "state": ACCEPTED}
+            rows: Iterable[Sequence[Any]] = self._session.execute(text(_HEAR), given)
+        else:
+            last = DeviceRow.last_window
+            known = (
+                DeviceRow.id,
+                last["sequence"].as_float(),
+                last["boot_id"].as_string(),
+                last["ended_at"].as_float(),
+            )
+            chosen = select(*known).where(DeviceRow.id.in_(sorted(device_ids)), DeviceRow.state == ACCEPTED)
+            rows = rows_at_once(self._session, chosen)
         return {
             device_id: LastWindow(sequence=sequence, boot_id=boot_id, ended_at=ended_at) if boot_id else None
-            for device_id, sequence, boot_id, ended_at in rows_at_once(self._session, chosen)
+            for device_id, sequence, boot_id, ended_at in rows
         }
 
     def load(self, device_ids: Collection[str]) -> None:
@@ -216,7 +231,7 @@ class Devices:
 
     def heard(self, device_ids: Collection[str], windows: Mapping[str, str], *, at: float) -> None:
         """Note from whom something came, and the last windows, JSON by device, of those who sent a newer one."""
-        rows = [(text, at, device_id) for device_id, text in sorted(windows.items())]
+        rows = [(body, at, device_id) for device_id, body in sorted(windows.items())]
         update_by_key(self._session, _TABLE, "id", ("last_window", "last_seen_at"), rows)
         others = [(at, device_id) for device_id in sorted(set(device_ids) - windows.keys())]
         update_by_key(self._session, _TABLE, "id", ("last_seen_at",), others)
@@ -279,6 +294,30 @@ class Devices:
             Outgoing(device_id=name, version=version, desired=Desired.model_validate(desired) if desired else None)
             for name, version, desired in self._session.execute(chosen)
         ]
+
+
+def _seen(  # noqa: PLR0913, PLR0917 - the columns
+    device_id: str,
+    group: str,
+    labels: Mapping[str, str],
+    online: bool,
+    online_since: float | None,
+    last_seen_at: float | None,
+    release: str | None,
+    bad: Sequence[Mapping[str, str]] | None,
+    desired: str | None,
+) -> DeviceView:
+    return DeviceView(
+        id=device_id,
+        group=group,
+        labels=labels,
+        online=online,
+        online_since=online_since,
+        offline_since=None if online else last_seen_at,
+        release=release,
+        known_bad=frozenset(f"{ref['name']}@{ref['version']}" for ref in bad) if bad else _NOTHING,
+        desired_deployment=desired,
+    )
 
 
 def _new_row(applicant: Applicant, *, at: float) -> DeviceRow:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import JSON, Row, and_, case, exists, null, or_, select, type_coerce
 from sqlalchemy.orm import Session
 
 from fleet.rollouts.policy import RolloutPolicy
-from fleet.rollouts.states import OPEN, ExecutionState, RevertState, RolloutState, WaveState
+from fleet.rollouts.states import ACTIVE, ENDED, OPEN, ExecutionState, RevertState, RolloutState, WaveState
 from fleet.rollouts.view import ExecutionView, RolloutView, WaveView
-from fleet.store.models import ExecutionRow, RolloutRow, WaveRow
+from fleet.store.models import DeviceRow, ExecutionRow, RolloutRow, WaveRow
 from mien.messages import UpdateReport
 
 
@@ -30,6 +30,13 @@ class Rollout:
     paused_because: str | None
     verdicts: Mapping[int, Mapping[str, Any]]
     wave_ends: Mapping[int, float | None]
+    created_by: str | None = None
+    remarks: Sequence[Mapping[str, Any]] = ()
+    """What people said when they approved or denied, oldest first."""
+
+
+_AT_ONCE = 5000
+"""Rows named in one query; databases bound the number of values."""
 
 
 class Rollouts:
@@ -37,8 +44,11 @@ class Rollouts:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._loaded: list[ExecutionRow] = []
 
-    def add(self, release: str, manifest_sha256: str, policy: RolloutPolicy, *, seed: str, at: float) -> int:
+    def add(
+        self, release: str, manifest_sha256: str, policy: RolloutPolicy, *, seed: str, at: float, by: str | None = None
+    ) -> int:
         """Keep a new rollout, a draft; its number."""
         row = RolloutRow(
             release=release,
@@ -49,6 +59,8 @@ class Rollouts:
             state=str(RolloutState.DRAFT),
             created_at=at,
             reverts=policy.revert,
+            approved_wave=-1,
+            created_by=by,
         )
         self._session.add(row)
         self._session.flush()
@@ -62,6 +74,68 @@ class Rollouts:
     def all(self) -> list[Rollout]:
         """Every rollout, newest first."""
         return [self._whole(row) for row in self._session.scalars(select(RolloutRow).order_by(RolloutRow.id.desc()))]
+
+    def planned(self, rollout_id: int) -> Rollout | None:
+        """A rollout as the planner needs it: reports only of devices that have not ended well."""
+        row = self._session.get(RolloutRow, rollout_id)
+        return self._whole(row, lean=True) if row else None
+
+    def to_follow(self) -> list[int]:
+        """Rollouts in which something may still happen, by number.
+
+        Those under way, and of those that ended the ones whose devices are still at it or run a release that was taken
+        back.
+        """
+        open_states = [str(state) for state in OPEN]
+        unsettled = or_(ExecutionRow.state.in_(open_states), ExecutionRow.revert_state == str(RevertState.IN_PROGRESS))
+        came_late = and_(
+            RolloutRow.state == str(RolloutState.STOPPED),
+            RolloutRow.reverts,
+            DeviceRow.release == RolloutRow.release,
+            ExecutionRow.revert_id.is_(None),
+            ExecutionRow.previous.is_not(None),
+        )
+        left = exists().where(
+            ExecutionRow.rollout_id == RolloutRow.id,
+            DeviceRow.id == ExecutionRow.device_id,
+            or_(unsettled, came_late),
+        )
+        under_way = RolloutRow.state.in_([str(state) for state in ACTIVE])
+        ended = RolloutRow.state.in_([str(state) for state in ENDED])
+        chosen = select(RolloutRow.id).where(or_(under_way, and_(ended, left))).order_by(RolloutRow.id)
+        return list(self._session.scalars(chosen))
+
+    def last_finished(self) -> list[tuple[int, str, str | None]]:
+        """Number, release and group (``None``: all) of every finished rollout, the one that ended last first."""
+        chosen = (
+            select(RolloutRow.id, RolloutRow.release, RolloutRow.policy["group"].as_string())
+            .where(RolloutRow.state == str(RolloutState.FINISHED))
+            .order_by(RolloutRow.ended_at.desc(), RolloutRow.id.desc())
+        )
+        return [(number, release, group) for number, release, group in self._session.execute(chosen)]
+
+    def held(self) -> set[str]:
+        """Devices that a rollout under way has chosen."""
+        under_way = RolloutRow.state.in_([str(state) for state in ACTIVE])
+        chosen = select(ExecutionRow.device_id).join(RolloutRow, RolloutRow.id == ExecutionRow.rollout_id)
+        return set(self._session.scalars(chosen.where(under_way)))
+
+    def had(self, rollout_id: int, device_ids: Sequence[str]) -> set[str]:
+        """Those of some devices that a rollout had its end with, be it good or bad; not those it went on without."""
+        chosen = select(ExecutionRow.device_id).where(
+            ExecutionRow.rollout_id == rollout_id, ExecutionRow.state != str(ExecutionState.CANCELED)
+        )
+        return set(self._session.scalars(chosen)) & set(device_ids)
+
+    def durations_s(self, most: int = 1000) -> list[float]:
+        """How long devices took that took up a release, from being told to the end; the latest first."""
+        took = (
+            select(ExecutionRow.ended_at - ExecutionRow.queued_at)
+            .where(ExecutionRow.state == str(ExecutionState.SUCCEEDED), ExecutionRow.started_at.is_not(None))
+            .order_by(ExecutionRow.ended_at.desc())
+            .limit(most)
+        )
+        return [float(seconds) for seconds in self._session.scalars(took) if seconds is not None]
 
     def in_states(self, states: Sequence[RolloutState]) -> list[Rollout]:
         """Rollouts in one of these states, oldest first."""
@@ -114,9 +188,37 @@ class Rollouts:
                 detail=execution.detail,
                 previous=execution.previous,
                 queued_at=at,
+                waiting=execution.waiting,
+                attempts=execution.attempts,
                 ended_at=at if done else None,
             )
         )
+
+    def load(self, rollout_id: int, device_ids: Collection[str]) -> None:
+        """Read rows at once which the next calls would read one by one."""
+        rows: list[ExecutionRow] = []
+        names = sorted(device_ids)
+        for some in (names[begin : begin + _AT_ONCE] for begin in range(0, len(names), _AT_ONCE)):
+            mine = ExecutionRow.rollout_id == rollout_id
+            rows += self._session.scalars(select(ExecutionRow).where(mine, ExecutionRow.device_id.in_(some)))
+        self._loaded = rows  # the session forgets rows that nobody holds
+
+    def tell(self, rollout_id: int, device_id: str, *, at: float) -> None:
+        """Note that a device which waited was told."""
+        row = self._session.get_one(ExecutionRow, (rollout_id, device_id))
+        row.waiting, row.queued_at = False, at
+
+    def ask_again(self, rollout_id: int, device_id: str, deployment_id: str, *, not_before: float, detail: str) -> None:
+        """Let a device wait for another attempt; reports of the one before are of another deployment and forgotten."""
+        row = self._session.get_one(ExecutionRow, (rollout_id, device_id))
+        row.deployment_id, row.not_before, row.detail = deployment_id, not_before, detail
+        row.state, row.waiting, row.attempts = str(ExecutionState.QUEUED), True, row.attempts + 1
+        row.started_at = row.ended_at = row.report = None
+
+    def remark(self, rollout_id: int, said: Mapping[str, Any]) -> None:
+        """Keep what a person said when they approved or denied."""
+        row = self._session.get_one(RolloutRow, rollout_id)
+        row.remarks = {"said": [*(row.remarks or {}).get("said", []), dict(said)]}
 
     def set_execution(self, rollout_id: int, device_id: str, state: ExecutionState, detail: str, *, at: float) -> None:
         """Note where a device stands."""
@@ -156,12 +258,12 @@ class Rollouts:
         row.revert_report = body
         return True
 
-    def _whole(self, row: RolloutRow) -> Rollout:
+    def _whole(self, row: RolloutRow, *, lean: bool = False) -> Rollout:
         waves = self._session.scalars(
             select(WaveRow).where(WaveRow.rollout_id == row.id).order_by(WaveRow.number)
         ).all()
-        executions = self._session.scalars(
-            select(ExecutionRow).where(ExecutionRow.rollout_id == row.id).order_by(ExecutionRow.queued_at)
+        executions = self._session.execute(
+            select(*_columns(lean=lean)).where(ExecutionRow.rollout_id == row.id).order_by(ExecutionRow.queued_at)
         ).all()
         return Rollout(
             view=_view(row, waves, executions),
@@ -174,10 +276,26 @@ class Rollouts:
             paused_because=row.paused_because,
             verdicts={wave.number: wave.verdict for wave in waves if wave.verdict},
             wave_ends={wave.number: wave.ended_at for wave in waves},
+            created_by=row.created_by,
+            remarks=(row.remarks or {}).get("said", ()),
         )
 
 
-def _view(row: RolloutRow, waves: Sequence[WaveRow], executions: Sequence[ExecutionRow]) -> RolloutView:
+def _columns(*, lean: bool) -> list[Any]:
+    """The columns of an execution, in the order of :func:`_execution`; lean: without reports that nobody asks for."""
+    report: Any = ExecutionRow.report
+    back: Any = ExecutionRow.revert_report
+    if lean:
+        told = ExecutionRow.state.in_([str(state) for state in (*OPEN, ExecutionState.FAILED)])
+        report = type_coerce(case((told, ExecutionRow.report), else_=null()), JSON)
+        returns = ExecutionRow.revert_state == str(RevertState.IN_PROGRESS)
+        back = type_coerce(case((returns, ExecutionRow.revert_report), else_=null()), JSON)
+    plain = ("device_id", "wave", "deployment_id", "state", "detail", "previous", "queued_at", "waiting", "not_before")
+    more = ("attempts", "started_at", "ended_at", "revert_id", "revert_at", "revert_state")
+    return [*(getattr(ExecutionRow, name) for name in (*plain, *more)), report, back]
+
+
+def _view(row: RolloutRow, waves: Sequence[WaveRow], executions: Sequence[Row[Any]]) -> RolloutView:
     return RolloutView(
         id=row.id,
         release=row.release,
@@ -185,6 +303,8 @@ def _view(row: RolloutRow, waves: Sequence[WaveRow], executions: Sequence[Execut
         state=RolloutState(row.state),
         policy=RolloutPolicy.model_validate(row.policy),
         reverts=row.reverts,
+        forgiven_at=row.forgiven_at,
+        approved_wave=row.approved_wave,
         waves=tuple(
             WaveView(
                 number=wave.number,
@@ -198,20 +318,25 @@ def _view(row: RolloutRow, waves: Sequence[WaveRow], executions: Sequence[Execut
     )
 
 
-def _execution(row: ExecutionRow) -> ExecutionView:
+def _execution(row: Sequence[Any]) -> ExecutionView:
+    device_id, wave, deployment_id, state, detail, previous, queued_at, waiting, not_before, *rest = row
+    attempts, started_at, ended_at, revert_id, revert_at, revert_state, report, back = rest
     return ExecutionView(
-        device_id=row.device_id,
-        wave=row.wave,
-        deployment_id=row.deployment_id,
-        state=ExecutionState(row.state),
-        detail=row.detail,
-        previous=row.previous,
-        queued_at=row.queued_at,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        report=UpdateReport.model_validate(row.report) if row.report else None,
-        revert_id=row.revert_id,
-        revert_at=row.revert_at,
-        revert_state=RevertState(row.revert_state) if row.revert_state else None,
-        revert_report=UpdateReport.model_validate(row.revert_report) if row.revert_report else None,
+        device_id=device_id,
+        wave=wave,
+        deployment_id=deployment_id,
+        state=ExecutionState(state),
+        detail=detail,
+        previous=previous,
+        queued_at=queued_at,
+        waiting=waiting,
+        not_before=not_before,
+        attempts=attempts,
+        started_at=started_at,
+        ended_at=ended_at,
+        report=UpdateReport.model_validate(report) if report else None,
+        revert_id=revert_id,
+        revert_at=revert_at,
+        revert_state=RevertState(revert_state) if revert_state else None,
+        revert_report=UpdateReport.model_validate(back) if back else None,
     )
