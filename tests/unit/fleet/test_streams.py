@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import heapq
+import random
 from pathlib import Path
 
 import pytest
@@ -320,3 +322,55 @@ def test_settings_that_cannot_work_are_refused(wrong):
     """With the setting that is wrong."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
         StreamSettings(**wrong)
+
+
+class Crowd:
+    """Devices that all want some windows of a file at once, and come back when they are told; in time of its own."""
+
+    WINDOW, BLOCK = 4, 8192
+
+    def __init__(self, queue, devices, windows):
+        self.queue, self.now, self.asked, self.most_waiting = queue, 0.0, 0, 0
+        self._random = random.Random(3)
+        self._left = {f"d{number}": windows * self.WINDOW for number in range(devices)}
+        self._due = [(self._random.random(), name) for name in self._left]
+        heapq.heapify(self._due)
+
+    def run(self):
+        """Until all are served."""
+        while self._left:
+            while self._due and self._due[0][0] <= self.now:
+                self._ask(heapq.heappop(self._due)[1])
+            sent = self.queue.take(now=self.now)
+            if sent is None:
+                waits = [self.queue.wait_s(now=self.now), self._due[0][0] - self.now if self._due else None]
+                self.now += max(min(wait for wait in waits if wait is not None), 1e-6)
+            else:
+                self._got(sent.device_id)
+
+    def _ask(self, name):
+        self.asked += 1
+        try:
+            self.queue.offer([job(name, self._left[name] - i, self.BLOCK) for i in range(self.WINDOW)], now=self.now)
+        except StreamRefused as refusal:
+            back = self.now + refusal.retry_after_s * self._random.uniform(0.5, 1.0)
+            heapq.heappush(self._due, (back, name))
+        self.most_waiting = max(self.most_waiting, self.queue.bytes)
+
+    def _got(self, name):
+        self._left[name] -= 1
+        if not self._left[name]:
+            del self._left[name]
+        elif self._left[name] % self.WINDOW == 0:
+            heapq.heappush(self._due, (self.now + 0.05, name))
+
+
+def test_ten_thousand_devices_at_once_are_all_served_at_the_whole_rate():
+    """Nobody starves, what waits is bounded, the rate is used, and being turned away costs few requests more."""
+    rates = Rates(bytes_per_s=8e6, device_bytes_per_s=1e6, queue_bytes=1_000_000, device_queue_bytes=200_000)
+    crowd = Crowd(FairQueue(rates, now=0.0), devices=10_000, windows=2)
+    crowd.run()
+    wanted = 10_000 * 2 * Crowd.WINDOW
+    assert crowd.most_waiting <= 1_000_000
+    assert crowd.now <= 1.2 * wanted * Crowd.BLOCK / 8e6
+    assert crowd.asked <= 4 * 10_000 * 2
