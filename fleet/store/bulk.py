@@ -27,20 +27,19 @@ def rows_at_once(session: Session, chosen: Select[Any]) -> Iterable[Sequence[Any
     """The rows of a query; from SQLite in one piece, for the same reason. For plain values in named columns."""
     if session.connection().dialect.name == "postgresql":
         return session.execute(chosen)
-    inner = chosen.subquery()
-    whole = session.scalar(select(func.json_group_array(func.json_array(*inner.c))))
+    whole = session.scalar(select(func.json_group_array(func.json_array(*chosen.subquery().c))))
     return cast("list[list[Any]]", json.loads(whole or "[]"))
 
 
-def insert_new(session: Session, table: Table, columns: Sequence[str], rows: Values, *, unique: Sequence[str]) -> int:
+def insert_new(session: Session, table: Table, columns: Sequence[str], rows: Values, *, unique: int) -> int:
     """Insert rows, leaving out those whose unique columns are there already.
 
     Args:
         session: of the unit of work.
         table: where to.
-        columns: of each row, in order; others take their defaults.
+        columns: of each row, in order, those of a unique constraint first; others take their defaults.
         rows: the values.
-        unique: columns of a unique constraint.
+        unique: how many columns the constraint has.
 
     Returns:
         How many were new.
@@ -48,7 +47,8 @@ def insert_new(session: Session, table: Table, columns: Sequence[str], rows: Val
     if not rows:
         return 0
     connection = session.connection()
-    names, once = ", ".join(columns), ", ".join(unique)
+    names, once = ", ".join(columns), ", ".join(columns[:unique])
+    rows = sorted(rows, key=lambda row: row[:unique])  # neighbours in the index; and two workers cannot cross
     if connection.dialect.name == "postgresql":
         source = _staged(connection, table, columns, rows)
         statement = f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {source} ON CONFLICT ({once}) DO NOTHING"  # noqa: S608 - names of ours

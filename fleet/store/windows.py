@@ -59,7 +59,7 @@ class Windows:
             How many were new.
         """
         rows = [_values(item, at) for item in arrived]
-        return insert_new(self._session, _TABLE, _COLUMNS, rows, unique=("device_id", "window_id"))
+        return insert_new(self._session, _TABLE, _COLUMNS, rows, unique=2)
 
     def latest(self, device_id: str, limit: int) -> list[Window]:
         """The last windows of a device, newest first."""
