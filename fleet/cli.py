@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from fleet import cli_devices, cli_simulate
+from fleet import cli_devices, cli_ingest, cli_simulate
 from fleet.cli_broker import broker_app
 from fleet.cli_engines import engines_app
 from fleet.cli_experiments import experiment_app
@@ -38,6 +38,7 @@ for name, part in (
     app.add_typer(part, name=name)
 cli_devices.add_to(app)
 cli_simulate.add_to(app)
+cli_ingest.add_to(app)
 
 
 @app.command()

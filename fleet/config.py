@@ -225,6 +225,12 @@ class FleetSettings(Settings):
     registry: RegistrySettings = RegistrySettings()
     people: PeopleSettings = PeopleSettings()
 
+    @model_validator(mode="after")
+    def _sharing_needs_a_broker_that_can(self) -> FleetSettings:
+        if self.ingest.shared and self.mqtt.broker == "embedded":
+            raise ValueError("the embedded broker cannot share ingest between processes; use mqtt: {broker: external}")
+        return self
+
     @property
     def database(self) -> str:
         """The database's URL."""

@@ -29,6 +29,7 @@ from fleet.engines.quarantine import Quarantine
 from fleet.experiments.tick import ExperimentTick
 from fleet.identity.ca import Authority
 from fleet.identity.server import ServerFiles, server_files
+from fleet.ingest.interpreter import tune
 from fleet.ingest.mqtt_bus import MqttBus
 from fleet.ingest.outbox import Outbox
 from fleet.ingest.pipeline import Ingest
@@ -94,7 +95,7 @@ def _wire(
 ) -> Fleet:
     """Start ingest and loops, and note how they end."""
     changes, store = Changes(), foundation.store
-    bus = MqttBus(broker.for_service)
+    bus = MqttBus(broker.for_service, shared=settings.ingest.shared)
     outbox = Outbox(store, bus)
     tick = Tick(store, clock=clock, changed=changes.note)
     experiments = ExperimentTick(store, clock=clock, changed=changes.note)
@@ -121,6 +122,7 @@ def _wire(
         rollouts.nudge()
 
     ingest = Ingest(store, settings.ingest, clock=clock, changed=changes.note, connected=connected)
+    tune()
     ingest.start(bus)
     ends.callback(bus.stop)
     ends.callback(ingest.stop)

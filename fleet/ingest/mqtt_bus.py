@@ -1,4 +1,8 @@
-"""The message bus over MQTT 5 with paho: a session that outlives connections, acknowledgements after storing."""
+"""The message bus over MQTT 5 with paho: a session that outlives connections, acknowledgements after storing.
+
+Telemetry and events may be shared by several processes, in any order. What tells a device's state goes to one of them,
+number 1, the service itself: its order counts, and a broker gives retained messages to no shared subscription.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +21,13 @@ from paho.mqtt.reasoncodes import ReasonCode
 from fleet.broker.interface import BrokerAccess
 from fleet.ingest.interface import BusEvents, Incoming
 from fleet.ingest.quick_client import QuickClient
-from mien.topics import FROM_DEVICE, all_devices
+from mien.topics import EVENT, FROM_DEVICE, WINDOW, all_devices
 
 _log = logging.getLogger(__name__)
 
 CLIENT_ID = "mien-fleet"
+GROUP = "ingest"
+_SHARED = f"$share/{GROUP}/"
 _KEEPALIVE_S = 30
 _SESSION_EXPIRY_S = 24 * 3600
 _MOST_UNACKNOWLEDGED = 12_000
@@ -36,15 +42,18 @@ class MqttBus:
 
     Args:
         access: where, and as whom.
+        worker: the number of this process among those that ingest.
+        shared: whether telemetry and events are shared with others; needed beyond the first.
     """
 
-    def __init__(self, access: BrokerAccess) -> None:
+    def __init__(self, access: BrokerAccess, *, worker: int = 1, shared: bool = False) -> None:
         self._access = access
+        self._wanted, self._unwanted = subscriptions(worker, shared=shared)
         self._events: BusEvents | None = None
         self._connection = 0
         self._client = QuickClient(
             CallbackAPIVersion.VERSION2,
-            CLIENT_ID,
+            CLIENT_ID if worker == 1 else f"{CLIENT_ID}-{worker}",
             protocol=MQTTProtocolVersion.MQTTv5,
             manual_ack=True,
             quick=self._on_plain_message,
@@ -75,9 +84,20 @@ class MqttBus:
         )
         self._client.loop_start()
 
-    def stop(self) -> None:
-        """Disconnect; waits for the thread."""
-        self._client.disconnect()
+    def leave(self) -> None:
+        """Ask for nothing more; what the broker has for this session already still comes."""
+        self._client.unsubscribe(list(self._wanted))
+
+    def stop(self, *, forget: bool = False) -> None:
+        """Disconnect; waits for the thread.
+
+        Args:
+            forget: have the broker end the session too, with all that waits in it.
+        """
+        last = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
+        if forget:
+            last.SessionExpiryInterval = 0
+        self._client.disconnect(properties=last)
         self._client.loop_stop()
 
     def acknowledge(self, messages: Sequence[Incoming]) -> None:
@@ -100,7 +120,9 @@ class MqttBus:
             _log.error("the broker refused the fleet service: %s", reason)
             return
         self._connection += 1
-        client.subscribe([(all_devices(channel), 1) for channel in FROM_DEVICE])
+        client.subscribe([(name, 1) for name in self._wanted])
+        if self._unwanted and flags.session_present:
+            client.unsubscribe(list(self._unwanted))  # the session may be of other settings
         if self._events is not None:
             self._events.connected(fresh=not flags.session_present)
 
@@ -127,6 +149,18 @@ def _is_confirmed(sent: MQTTMessageInfo, end: float) -> bool:
     except (ValueError, RuntimeError):
         return False
     return bool(sent.is_published())
+
+
+def subscriptions(worker: int, *, shared: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a process subscribes to, and what it may have subscribed to under other settings."""
+    plain = tuple(all_devices(channel) for channel in FROM_DEVICE)
+    bulk = tuple(all_devices(channel) for channel in (WINDOW, EVENT))
+    in_turns = tuple(_SHARED + name for name in bulk)
+    if worker > 1:
+        return in_turns, ()
+    if shared:
+        return (*(name for name in plain if name not in bulk), *in_turns), bulk
+    return plain, in_turns
 
 
 def _text(path: Path | None) -> str | None:

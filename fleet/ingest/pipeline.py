@@ -62,6 +62,9 @@ class Ingest:
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
         self.counts: Counter[str] = Counter()
         """stored, duplicate, bad, unknown_device, stale, retried."""
+        self.taken = 0
+        """Messages that came from the bus."""
+        self._done = 0
         self._faults: Counter[str] = Counter()
 
     def start(self, bus: Bus) -> None:
@@ -77,12 +80,18 @@ class Ingest:
         if self._thread.is_alive():
             self._thread.join()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that came is stored."""
+        return self._done == self.taken
+
     def connected(self, *, fresh: bool) -> None:
         """The bus is connected."""
         self._connected(fresh)
 
     def received(self, message: Incoming) -> None:
         """A message arrived; blocks while the queue is full."""
+        self.taken += 1
         self._intake.put((message, read(message)))
 
     def store(self, batch: Sequence[Incoming]) -> None:
@@ -111,6 +120,7 @@ class Ingest:
                 continue
             if self._bus is not None:
                 self._bus.acknowledge([message for message, _ in batch])
+            self._done += len(batch)
             self._changed()
             return
 
