@@ -1,17 +1,38 @@
-"""Says in sentences where a rollout stands, and what it waits for. Pure."""
+"""Says in sentences, with numbers, why a rollout went as it did, what it waits for, and what a person can do. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fleet.engines.savings import builds_of
 from fleet.rollouts.analysis import Verdict
 from fleet.rollouts.cohorts import targets
 from fleet.rollouts.planner import baseline
-from fleet.rollouts.states import OPEN, ExecutionState, RevertState, RolloutState, WaveState
+from fleet.rollouts.states import (
+    ENDED,
+    OPEN,
+    UNSUCCESSFUL,
+    ExecutionState,
+    RevertState,
+    RolloutState,
+    WaveState,
+    allowed,
+)
 from fleet.rollouts.tally import counted
-from fleet.rollouts.view import DeviceView, RolloutView, WaveView
+from fleet.rollouts.view import DeviceView, ExecutionView, RolloutView, WaveView
+
+_NAMED = 5
+_VERBS = {
+    "approve": "let it go on by a person's word",
+    "deny": "end it and take devices back",
+    "resume": "go on, and measure the wave anew",
+    "force-next": "count the wave as done",
+    "pause": "begin nothing new",
+    "start": "begin",
+    "stop": "end it; devices keep what they have",
+}
 
 
 def explain(
@@ -20,6 +41,7 @@ def explain(
     verdict: Verdict | None,
     *,
     because: str | None = None,
+    verdicts: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> list[str]:
     """Sentences, most important first.
 
@@ -28,24 +50,27 @@ def explain(
         devices: all devices of the fleet.
         verdict: on the wave that soaks, if one does.
         because: why it was halted or paused.
+        verdicts: on earlier waves, as they were kept.
     """
     told = [_standing(rollout, because)]
-    wave = rollout.waves[-1] if rollout.waves else None
-    if wave is not None and rollout.state in {RolloutState.RUNNING, RolloutState.PAUSED}:
+    kept = dict(verdicts or {})
+    for wave in rollout.waves:
         told += _wave(rollout, wave, devices)
         if wave.state is WaveState.SOAKING:
             told += _soak(rollout, devices, verdict)
-    reverts = [execution for execution in rollout.executions if execution.revert_state is not None]
-    if reverts:
-        done = sum(1 for execution in reverts if execution.revert_state is RevertState.DONE)
-        told.append(f"Taken back from devices that had the release: {done} of {len(reverts)}.")
+            kept.pop(wave.number, None)
+            told += _metrics(verdict.as_dict()) if verdict is not None else []
+        elif wave.number in kept:
+            told.append(f"Its verdict was {kept[wave.number]['outcome']}, from {kept[wave.number]['windows']} windows.")
+            told += _metrics(kept[wave.number])
+    told += _reverts(rollout)
     engines = builds_of(rollout.executions).sentence()
     if engines is not None:
         told.append(engines)
     left = len(targets(rollout, devices)) - len(rollout.executions)
     if left > 0 and rollout.state is not RolloutState.FINISHED:
         told.append(f"Devices not reached: {left}.")
-    return told
+    return [*told, *_possible(rollout)]
 
 
 def _standing(rollout: RolloutView, because: str | None) -> str:
@@ -67,18 +92,85 @@ def _wave(rollout: RolloutView, wave: WaveView, devices: Sequence[DeviceView]) -
     shown = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no device"
     needed = rollout.policy.success_of(wave.number).at_least(len(counted(executions, rollout)))
     told = [f"Wave {wave.number + 1} of {total} ({name}) is {wave.state}: {shown}; it needs {needed} SUCCEEDED."]
+    told += _failures(executions)
+    if rollout.state in ENDED:
+        return told
     online = {device.id for device in devices if device.online}
     away = [e.device_id for e in executions if e.state in OPEN and e.device_id not in online]
     if away:
-        told.append(f"It waits for devices that are offline: {', '.join(away[:5])}.")
+        told.append(f"It waits for devices that are offline: {_some(away)}.")
     busy = [e for e in executions if e.state is ExecutionState.IN_PROGRESS]
-    told += [f"{execution.device_id} is {execution.detail}." for execution in busy[:5]]
+    told += [f"{execution.device_id} is {_doing(execution)}." for execution in busy[:_NAMED]]
+    if len(busy) > _NAMED:
+        told.append(f"{len(busy) - _NAMED} more are under way.")
     return told
+
+
+def _failures(executions: Sequence[ExecutionView]) -> list[str]:
+    """How many failed, by kind, with the first reason of each kind."""
+    kinds: dict[str, list[ExecutionView]] = {}
+    for execution in executions:
+        if execution.state in UNSUCCESSFUL:
+            code = execution.report.error_code if execution.report is not None else None
+            kinds.setdefault(f"{execution.state}{f' ({code})' if code else ''}", []).append(execution)
+    most_first = sorted(kinds.items(), key=lambda item: (-len(item[1]), item[0]))
+    return [
+        f"{kind}: {len(found)} ({_some([e.device_id for e in found])}); {found[0].device_id} says: {found[0].detail}."
+        for kind, found in most_first
+    ]
+
+
+def _doing(execution: ExecutionView) -> str:
+    report = execution.report
+    if report is None or report.waits_for is None:
+        return execution.detail
+    return f"{execution.detail}, and waits for {report.waits_for.replace('_', ' ')}"
 
 
 def _soak(rollout: RolloutView, devices: Sequence[DeviceView], verdict: Verdict | None) -> list[str]:
     others = len(baseline(rollout, devices))
     told = [f"Its figures are held against {others} devices on another release and against its own past."]
+    analysis = rollout.policy.analysis
+    if analysis is not None and analysis.mode == "report":
+        told.append("The analysis only reports: whatever it says, the rollout goes on.")
     if verdict is not None:
         told.append(f"So far: {verdict.outcome} ({verdict.reason}).")
     return told
+
+
+def _metrics(verdict: Mapping[str, Any]) -> list[str]:
+    """One sentence for each metric that was judged; those that nobody measures in one."""
+    judged = [metric for metric in verdict["metrics"] if metric["outcome"] != "skipped"]
+    skipped = [metric["metric"] for metric in verdict["metrics"] if metric["outcome"] == "skipped"]
+    told = [f"{metric['metric']}: {metric['outcome']}, {_figures(metric)}{metric['reason']}." for metric in judged]
+    return [*told, f"Not judged for want of data: {', '.join(skipped)}."] if skipped else told
+
+
+def _figures(metric: Mapping[str, Any]) -> str:
+    sides = (("now", "value"), ("before", "before"), ("others", "stable"))
+    shown = [f"{name} {metric[key]:.4g}" for name, key in sides if metric.get(key) is not None]
+    return f"{', '.join(shown)}; " if shown else ""
+
+
+def _reverts(rollout: RolloutView) -> list[str]:
+    reverts = [execution for execution in rollout.executions if execution.revert_state is not None]
+    if not reverts:
+        return []
+    done = sum(1 for execution in reverts if execution.revert_state is RevertState.DONE)
+    told = [f"Taken back from devices that had the release: {done} of {len(reverts)}."]
+    failed = [execution.device_id for execution in reverts if execution.revert_state is RevertState.FAILED]
+    return [*told, f"Not taken back: {_some(failed)}; look at these."] if failed else told
+
+
+def _possible(rollout: RolloutView) -> list[str]:
+    """What a person can do now, as commands."""
+    known = [str(event) for event in allowed(rollout.state) if str(event) in _VERBS]
+    if not known:
+        return []
+    shown = "; ".join(f"{name} ({_VERBS[name]})" for name in known)
+    return [f"A person can: {shown}, each with 'mien fleet rollout COMMAND {rollout.id}'."]
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
