@@ -1,6 +1,6 @@
 # `make demo` runs the main job, `make test` tests all of it; both set everything up first. `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix unit integration e2e bench-optimize bench-edge bench-engine lock clean
+.PHONY: help setup demo test check fix unit integration e2e bench-optimize bench-edge bench-engine bench-fleet lock clean
 SHELL := /bin/sh
 PY := .venv/bin/python
 LOCK := pyproject.toml --universal --python-version 3.10 --no-header --no-annotate --no-emit-index-url --no-emit-package mien
@@ -52,6 +52,9 @@ bench-edge: setup ## measure the device runtime beside ultralytics; a quarter of
 
 bench-engine: setup ## measure TensorRT engines on this GPU; GRAPHS="bundle/model.fp16.onnx …"
 	@$(PY) bench/engine.py $(foreach graph,$(GRAPHS),--graph $(graph)) $(ARGS)
+
+bench-fleet: setup ## measure the fleet with 10,000 simulated devices; twenty minutes
+	@$(PY) bench/fleet.py $(ARGS)
 
 fix: setup ## format and mend what ruff can mend
 	$(PY) -m ruff format .
