@@ -19,6 +19,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 
 from bench.common import ROOT, command
@@ -61,7 +62,7 @@ class Site:
         self.start_broker()
         serve = ("--config", self._folder / "fleet.yaml", "--http-port", self._http)
         self._start("service", command("fleet", "serve", "--data", self._folder / "data", *serve))
-        self.wait_for(lambda: _listens(self._http), "the service answers")
+        self.wait_for(lambda: _is_well(self.url), "the service answers")
         for version in (RUNS, GOOD, BAD):
             self._publish(version)
         simulate = ("--devices", self.devices, "--profile", self._folder / "profile.yaml", "--enrol", "store", "--json")
@@ -206,6 +207,12 @@ def _free_port() -> int:
 def _listens(port: int) -> bool:
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
+    return False
+
+
+def _is_well(url: str) -> bool:
+    with suppress(httpx.HTTPError):
+        return httpx.get(f"{url}/healthz", timeout=5).is_success
     return False
 
 
