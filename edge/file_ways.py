@@ -49,13 +49,15 @@ class FileWays:
 
     def _opened(self) -> dict[Way, ReleaseFetcher]:
         ways: dict[Way, ReleaseFetcher] = {}
+        begun: Callable[[str], Path] | None = None
         if self._settings.transport != "mqtt":
-            ways["https"] = ResumingFetcher(
+            ways["https"] = https = ResumingFetcher(
                 self._parts,
                 self._identity.targets_url,
                 attempts=self._settings.download_attempts,
                 ca_pem=self._identity.registry_ca,
             )
+            begun = https.part_of
         if self._desk is not None:
             pacing = Pacing(
                 block_bytes=self._settings.stream_block_bytes,
@@ -63,5 +65,5 @@ class FileWays:
                 attempts=self._settings.download_attempts,
             )
             urls = self._identity.metadata_url, self._identity.targets_url
-            ways["mqtt"] = StreamFetcher(self._desk, *urls, pacing=pacing)
+            ways["mqtt"] = StreamFetcher(self._desk, *urls, pacing=pacing, begun=begun)
         return ways

@@ -134,6 +134,24 @@ class StreamParts:
             marks.truncate(_HEAD.size + _MARK_BYTES * layout.count)
         return StreamPart(path, head, bytearray(layout.count))
 
+    def adopt(self, name: str, head: PartHead, begun: Path) -> None:
+        """Begin a file with what another way has fetched of it from its start on; that is used up.
+
+        Raises:
+            OSError: the disk does not take it.
+        """
+        part, layout = self.create(name, head), head.layout
+        try:
+            with begun.open("rb") as content:
+                for index in range(layout.count):
+                    payload = content.read(layout.length(index))
+                    if len(payload) < layout.length(index) or not payload:
+                        break
+                    part.put(index, payload)
+        finally:
+            part.close()
+        begun.unlink()
+
     def put_stray(self, head: PartHead, index: int, payload: bytes) -> bool:
         """Keep a block that nobody waits for now, if a part of its file is here; whether one is."""
         for path in self._folder.glob(f"*{_CONTENT}"):

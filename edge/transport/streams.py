@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import MappingProxyType
 from typing import IO
 
@@ -25,8 +26,9 @@ from edge.transport.fetching import ReleaseFetcher
 from edge.transport.pace import Pace
 from edge.transport.retry import RefusedError, ServerBusyError
 from edge.transport.stream_desk import StreamDesk, Transfer
+from edge.transport.stream_part import PartHead
 from edge.transport.stream_plan import BlockPlan, Pacing
-from mien.streams import METADATA, TARGETS, Refusal, hash_in
+from mien.streams import METADATA, TARGETS, Layout, Refusal, hash_in
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ class StreamFetcher(ReleaseFetcher):
         targets_url: addresses below it are release files.
         pacing: how the device asks.
         pace: makes what watches one transfer for being too slow.
+        begun: where another way keeps what it has fetched of an address from its start on; there may be nothing.
         clock: seconds that never go back.
     """
 
@@ -69,9 +72,10 @@ class StreamFetcher(ReleaseFetcher):
         *,
         pacing: Pacing | None = None,
         pace: Callable[[], Pace] = Pace,
+        begun: Callable[[str], Path] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._desk, self._clock = desk, clock
+        self._desk, self._begun, self._clock = desk, begun, clock
         self._folders = ((metadata_url, METADATA), (targets_url, TARGETS))
         self._pacing = pacing or Pacing()
         self._pace = pace
@@ -104,6 +108,8 @@ class StreamFetcher(ReleaseFetcher):
         version = hash_in(name)
         if version is None:
             self._desk.parts.discard(name)
+        else:
+            self._go_on_with(url, name, PartHead(version=version, layout=self._layout(max_length)))
         size = self._pacing.block_bytes
         with self._desk.transfer(name, version=version, most_bytes=max_length, block_bytes=size) as transfer:
             self._fill(transfer)
@@ -125,6 +131,17 @@ class StreamFetcher(ReleaseFetcher):
             if url.startswith(base):
                 return f"{folder}/{url[len(base) :]}"
         raise DownloadError(f"{url} is no address of this fleet's releases")
+
+    def _layout(self, size: int) -> Layout:
+        return Layout(size=size, block_bytes=self._pacing.block_bytes)
+
+    def _go_on_with(self, url: str, name: str, head: PartHead) -> None:
+        """Where another way was shut in the middle of a file: what it has counts, and is checked with the rest."""
+        begun = self._begun(url) if self._begun is not None else None
+        if begun is None or not begun.is_file() or self._desk.parts.whole(name).exists():
+            return
+        if begun.stat().st_size <= head.layout.size:
+            self._desk.parts.adopt(name, head, begun)
 
     def _fill(self, transfer: Transfer) -> None:
         """Ask until all blocks are here.

@@ -29,13 +29,14 @@ URL = f"https://fleet/tuf/{NAME}"
 TIMESTAMP = "https://fleet/tuf/metadata/timestamp.json"
 
 
-def fetcher_of(desk, **pacing):
+def fetcher_of(desk, begun=None, **pacing):
     return StreamFetcher(
         desk,
         "https://fleet/tuf/metadata/",
         "https://fleet/tuf/targets/",
         pacing=Pacing(**{"block_bytes": 256, **pacing}),
         pace=lambda: Pace(clock=desk.clock),
+        begun=begun,
         clock=desk.clock,
     )
 
@@ -249,6 +250,35 @@ def test_whoever_counts_can_end_it_while_nothing_comes(desk):
     with pytest.raises(ZeroDivisionError), fetcher.counting(lambda count: 1 // count):
         fetched(fetcher)
     assert desk.now < 1003
+
+
+@pytest.mark.parametrize("have", [0, 100, 256 * 30 + 7, len(CONTENT)])
+def test_what_https_has_brought_is_not_fetched_again(desk, served, tmp_path, have):
+    """A part of HTTPS becomes the beginning of the stream's, whole blocks of it, and is used up."""
+    part = tmp_path / "https.part"
+    part.write_bytes(CONTENT[:have])
+    assert fetched(fetcher_of(desk, begun=lambda _: part)) == CONTENT
+    first = have // 256 if have < len(CONTENT) else 41
+    assert sorted(index for _, index in served.blocks) == list(range(first, 41))
+    assert not part.exists()
+
+
+def test_what_https_has_brought_wrongly_is_used_once(desk, served, tmp_path):
+    """The whole file's hash finds it; the next try begins without it."""
+    part = tmp_path / "https.part"
+    part.write_bytes(b"x" * 3000)
+    fetcher = fetcher_of(desk, begun=lambda _: part)
+    with pytest.raises(LengthOrHashMismatchError), fetcher.download_file(URL, len(CONTENT)):
+        raise LengthOrHashMismatchError
+    assert fetched(fetcher) == CONTENT
+
+
+def test_a_part_longer_than_signed_is_left_alone(desk, tmp_path):
+    """It is of no file that is wanted."""
+    part = tmp_path / "https.part"
+    part.write_bytes(b"x" * (len(CONTENT) + 1))
+    assert fetched(fetcher_of(desk, begun=lambda _: part)) == CONTENT
+    assert part.exists()
 
 
 def _with(block, **change):
