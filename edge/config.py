@@ -154,6 +154,8 @@ class UpdateSettings(Settings):
     """When the device may switch to one."""
     max_bytes_per_s: int | None = Field(default=None, ge=1024)
     """Of a download, and of an engine that is offered."""
+    least_memory: float = Field(default=0.05, ge=0, le=0.9)
+    """Free memory, as a fraction of all, below which the build of an engine is ended; what runs goes on."""
     take_engines: bool = True
     """Whether engines that other devices of this hardware class built are taken, once the fleet signed them and they
     showed the reference detections here; otherwise each one is built here."""

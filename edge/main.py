@@ -16,6 +16,7 @@ from edge.api.interface import BrokerStatus, LimitsStatus, UpdateStatus
 from edge.api.port import PipelinePort, cameras_of, pulse_of
 from edge.api.server import LocalApi, preview_for
 from edge.api.state import DeviceState
+from edge.building.apart import BuildApart
 from edge.camera import environment
 from edge.camera.chooser import open_camera
 from edge.camera.interface import Camera, CameraError
@@ -180,6 +181,7 @@ class EdgeDevice:
             settle_s=settings.probe.settle_s,
             cancel=self._stop,
             on_switch=self._switched,
+            builds=BuildApart(self._stop, least_memory=settings.updates.least_memory),
         )
         self._agent = self._agent_of(identities, identity, outbox, undo)
         undo.callback(self._end_frames)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.engine.chooser import batch_for, builder_for, open_engine
+from edge.building.order import BuildOrder, build_here
+from edge.engine.chooser import open_engine
 from edge.engine.interface import Engine, infer_one
 from edge.engine.stoppable import Stoppable
 from edge.pipeline.meter import FrameMeter, FrameTally
@@ -61,6 +62,7 @@ class DeviceRuntime:
         settle_s: frames in this time after a switch are not counted by the probe.
         cancel: set when the agent stops.
         on_switch: told that the active release changed.
+        builds: builds an engine; by default in this process.
     """
 
     def __init__(  # noqa: PLR0913 - what it ties together
@@ -78,7 +80,9 @@ class DeviceRuntime:
         settle_s: float,
         cancel: threading.Event,
         on_switch: Callable[[], None],
+        builds: Callable[[BuildOrder], Path] | None = None,
     ) -> None:
+        self._builds = builds or self._build_here
         self._pipeline = pipeline
         self._recorder = recorder
         self._power = power
@@ -108,17 +112,27 @@ class DeviceRuntime:
         """Build an engine from a portable model into ``folder``; its path.
 
         Raises:
-            UpdateFault: it cannot be built.
-            UpdateCancelled: the agent stops; the build was left between two of its steps.
+            UpdateFault: it cannot be built, or memory ran short.
+            UpdateCancelled: the agent stops.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        stoppable = Stoppable(self._cancel, UpdateCancelled)
+        order = BuildOrder(
+            model=model,
+            engine=folder / f"{model.stem}.{runtime}",
+            runtime=runtime,
+            timing=self._state / "timing",
+            frames_a_call=self._frames_a_call,
+        )
         try:
-            batch = batch_for(model, self._frames_a_call)
-            builder = builder_for(runtime, self._state / "timing", max_batch=batch)
-            return builder.build(model, folder / f"{model.stem}.{runtime}", progress=stoppable)
+            return self._builds(order)
+        except UpdateFault:
+            raise
         except MienError as error:
             raise _unusable("could not build the engine", error) from error
+
+    def _build_here(self, order: BuildOrder) -> Path:
+        """Left between two of its steps when the agent stops."""
+        return build_here(order, progress=Stoppable(self._cancel, UpdateCancelled))
 
     def figures(self) -> LiveFigures | None:
         """The running release's last windows, and whether they show it with everything the device has."""

@@ -154,24 +154,34 @@ class Updater:
         self._slots.sweep()
         record = self._journal.read()
         step = next_step(record)
-        if record is None or step is NextStep.NOTHING:
+        if record is not None and step is not NextStep.NOTHING:
+            _log.info("deployment %s was left in state %s: %s", record.desired.deployment_id, record.state, step.value)
+            self._go_on(self._deployment(record), step)
+        else:
             self._active.take_up()
-            return
-        _log.info("deployment %s was left in state %s: %s", record.desired.deployment_id, record.state, step.value)
-        deployment = self._deployment(record)
-        if step is NextStep.REPORT:
-            deployment.report()
-        elif step is NextStep.ROLL_BACK:
+        self._tidy()
+
+    def _go_on(self, deployment: Deployment, step: NextStep) -> None:
+        if step is NextStep.ROLL_BACK:
             self._roll_back(deployment, _interrupted("the device died while the new release was tried"))
             return
-        elif step is NextStep.PROBE:
+        if step is NextStep.PROBE:
             self._resume_probe(deployment)
             return
+        if step is NextStep.REPORT:
+            deployment.report()
         self._active.take_up()
         if step is NextStep.GIVE_UP:
             deployment.fault(_E.ERROR, _interrupted("the device was restarted too often while updating"))
         elif step is NextStep.BEGIN_AGAIN:
-            self._begin(record.desired, record)
+            self._begin(deployment.record.desired, deployment.record)
+
+    def _tidy(self) -> None:
+        """Nothing is under way: what was downloaded for it is not needed any more."""
+        record = self._journal.read()
+        if record is None or record.state in TERMINAL:
+            self._source.forget()
+            self._slots.clear_staging()
 
     def handle(self, desired: Desired) -> None:
         """Bring the device to the desired release; returns at the deployment's end.
@@ -215,9 +225,7 @@ class Updater:
             if deployment.record.waits_for is None:
                 deployment.note(attempts=deployment.record.attempts - 1)  # an orderly stop is no sign of a bad release
             raise
-        if deployment.state in TERMINAL:
-            self._source.forget()
-            self._slots.clear_staging()
+        self._tidy()
 
     def _carry_out(self, deployment: Deployment, work: Callable[[], None]) -> None:
         try:
