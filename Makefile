@@ -1,6 +1,6 @@
 # `make demo` runs the main job, `make test` tests all of it; both set everything up first. `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix unit integration e2e bench-optimize bench-edge bench-engine bench-fleet lock clean
+.PHONY: help setup demo test check fix unit integration e2e bench-optimize bench-edge bench-engine bench-fleet fuzz lock clean
 SHELL := /bin/sh
 PY := .venv/bin/python
 LOCK := pyproject.toml --universal --python-version 3.10 --no-header --no-annotate --no-emit-index-url --no-emit-package mien
@@ -55,6 +55,10 @@ bench-engine: setup ## measure TensorRT engines on this GPU; GRAPHS="bundle/mode
 
 bench-fleet: setup ## measure the fleet with 10,000 simulated devices; twenty minutes
 	@$(PY) bench/fleet.py $(ARGS)
+
+fuzz: setup ## fuzz the decoder of messages, guided by coverage; SECONDS=600
+	@$(PY) -c 'import atheris' 2>/dev/null || $(PY) -m pip install --disable-pip-version-check -q -c requirements/constraints.txt -e '.[fuzz]'
+	@$(PY) devtools/fuzz.py --seconds $(or $(SECONDS),60)
 
 fix: setup ## format and mend what ruff can mend
 	$(PY) -m ruff format .
