@@ -20,7 +20,7 @@ from edge.power.chooser import open_power
 from edge.transport.fleet_http import FleetHttp
 from mien.console import SILENT, Progress
 from mien.devices import device_classes, matching
-from mien.errors import MienError
+from mien.errors import MienError, UnavailableError
 from mien.facts import DeviceFacts
 
 _log = logging.getLogger(__name__)
@@ -148,8 +148,13 @@ def _fleet_checks(settings: EdgeSettings) -> list[Check]:
         return Check(what=what, look=if_enrolled)
 
     def session(identity: Identity) -> Finding:
-        with FleetHttp(identity.fleet_url, ca_pem=identity.pinned_ca) as fleet:
-            return ok("fleet", f"{identity.fleet_url}: {fleet.session(identity.key, identity.device_id).state}")
+        try:
+            with FleetHttp(identity.fleet_url, ca_pem=identity.pinned_ca) as fleet:
+                return ok("fleet", f"{identity.fleet_url}: {fleet.session(identity.key, identity.device_id).state}")
+        except UnavailableError as error:
+            if settings.fleet.transport != "mqtt":
+                raise
+            return reach.fleet_is_shut(f"{error.what}: {error.found}")
 
     def connection(identity: Identity) -> Finding:
         return reach.broker(broker.reach(identity.device_id, identity.mqtt.address(), identity.files))

@@ -76,3 +76,13 @@ def broker(seen: BrokerSeen) -> Finding:
         return ok("broker", f"{seen.address}: connected, session accepted")
     what, wanted, remedy = _AT[seen.failed_at]
     return wrong("broker", f"{seen.address}: {what} ({seen.error})", wanted=wanted, remedy=remedy)
+
+
+def fleet_is_shut(found: str) -> Finding:
+    """The fleet does not answer over HTTPS, at a site that said so: files come over the broker."""
+    return warning(
+        "fleet",
+        found,
+        wanted="HTTPS now and then: certificates are renewed over it, and nothing else needs it here",
+        remedy="before the certificate ends, take the device to where HTTPS is open, or enrol it anew there",
+    )

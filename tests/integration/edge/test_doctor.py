@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.fake_fleet import FakeFleet
 from tests.integration.edge.conftest import DeviceProcess, Listener
 
 ROOT = Path(__file__).parents[3]
@@ -70,3 +71,17 @@ def test_a_fault_is_named_and_no_other(enrolled: tuple[DeviceProcess, Any], faul
     wrong = {what for what, finding in findings.items() if finding["state"] == "wrong"}
     assert (status, wrong) == (9, {fault})
     assert findings[fault]["remedy"]
+
+
+@pytest.mark.parametrize(("transport", "state"), [("mqtt", "warning"), ("auto", "wrong")])
+def test_a_site_that_has_the_broker_alone_is_warned_and_not_blamed(
+    enrolled: tuple[DeviceProcess, Any], fleet: FakeFleet, transport: str, state: str
+) -> None:
+    """With transport mqtt a fleet that does not answer over HTTPS is a warning about the certificate."""
+    device = enrolled[0]
+    fleet.close()
+    settings = json.loads(device.config.read_text())
+    device.config.write_text(json.dumps(settings | {"fleet": {"transport": transport}}))
+    _, findings = _doctor(device.config)
+    assert findings["fleet"]["state"] == state
+    assert ("certificate" in findings["fleet"]["remedy"]) is (transport == "mqtt")
