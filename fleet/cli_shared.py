@@ -18,10 +18,10 @@ JSON = typer.Option(False, "--json", help="Print one JSON document.")
 
 
 def client(url: str, data: Path) -> FleetClient:
-    """A connection to the service, with the operator's token."""
+    """A connection to the service, with a token."""
     from fleet.client import FleetClient, find_authority, find_token
 
-    return FleetClient(url, find_token(data), ca=find_authority(data) if url.startswith("https:") else None)
+    return FleetClient(url, find_token(data, url), ca=find_authority(data) if url.startswith("https:") else None)
 
 
 def say(answer: Any, text: str, *, json: bool) -> None:  # noqa: ANN401 - JSON is any value

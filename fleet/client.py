@@ -1,7 +1,11 @@
-"""The command line's way to the service: HTTP with the operator token, errors as they were raised there."""
+"""The command line's way to the service: HTTP with a token, errors as they were raised there.
+
+Whose token: the one in MIEN_FLEET_TOKEN; else the data folder's, which acts as ``operator``; else that of a login here.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +26,7 @@ from mien.errors import (
     TrustError,
     UnavailableError,
 )
+from mien.files import write_json
 from mien.hosts import is_private_way
 
 if TYPE_CHECKING:
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_HTTP_PORT}"
 _TIMEOUT_S = 20.0
+_OTHERS = 0o077
 _RAISED: tuple[type[MienError], ...] = (
     BundleError,
     ConfigError,
@@ -39,7 +45,9 @@ _RAISED: tuple[type[MienError], ...] = (
     TrustError,
     UnavailableError,
 )
-_KINDS: dict[str, type[MienError]] = {kind.__name__: kind for kind in _RAISED} | {"UnauthorizedError": TrustError}
+_KINDS: dict[str, type[MienError]] = {kind.__name__: kind for kind in _RAISED} | dict.fromkeys(
+    ("UnauthorizedError", "ForgedError", "TooManyError"), TrustError
+)
 
 
 class FleetClient:
@@ -47,7 +55,7 @@ class FleetClient:
 
     Args:
         url: where it is.
-        token: the operator token; ``None`` reads only.
+        token: the data folder's or an API token; ``None`` only logs in.
         ca: the authority to trust for https; ``None`` trusts the system's.
 
     Raises:
@@ -55,13 +63,8 @@ class FleetClient:
     """
 
     def __init__(self, url: str, token: str | None, *, ca: Path | None = None) -> None:
-        if token and not is_private_way(url):
-            raise ConfigError(
-                "refuses to send the operator token in plain http",
-                found=url,
-                wanted="https://HOST:PORT; http is for this machine alone",
-                remedy="serve the fleet with TLS, see configs/fleet/site.yaml, and name it with --url https://…",
-            )
+        if token:
+            _check_way(url, "the operator token")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         verify: Any = True
         if ca is not None:
@@ -99,6 +102,16 @@ class FleetClient:
         """Change something. Raises as :meth:`get` does."""
         return self._asked("POST", path, json=body or {})
 
+    def log_in(self, body: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON is any value
+        """Exchange name and password for a token.
+
+        Raises:
+            ConfigError: the password would go to another machine in plain http.
+            TrustError: name or password is wrong, or there were too many attempts.
+        """
+        _check_way(self._url, "a password")
+        return self.post("/login", body)
+
     def _asked(self, method: str, path: str, **arguments: Any) -> Any:  # noqa: ANN401
         try:
             answer = self._http.request(method, f"/api/v1{path}", **arguments)
@@ -119,8 +132,8 @@ class FleetClient:
         return body
 
 
-def find_token(data: Path | None) -> str | None:
-    """The operator token: from MIEN_FLEET_TOKEN, or from the service's data folder; ``None`` when neither is there.
+def find_token(data: Path | None, url: str | None = None) -> str | None:
+    """The token to show: MIEN_FLEET_TOKEN, the data folder's, or of a login at ``url``; ``None`` when none is there.
 
     Raises:
         UnavailableError: the folder's token cannot be read by this user.
@@ -132,11 +145,56 @@ def find_token(data: Path | None) -> str | None:
     try:
         return path.read_text().strip()
     except FileNotFoundError:
-        return None
+        return find_login(url) if url else None
     except OSError as error:
         raise UnavailableError(
             f"could not read {path}", found=error.strerror or str(error), remedy="run as the service's user"
         ) from error
+
+
+def logins_file() -> Path:
+    """Where this user's logins are kept, by address (0600)."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "mien" / "logins.json"
+
+
+def find_login(url: str) -> str | None:
+    """The token of a login at a service, if there is one.
+
+    Raises:
+        ConfigError: others may read the file, or it holds something else.
+    """
+    token = _logins().get(url.rstrip("/"))
+    return None if token is None else str(token)
+
+
+def keep_login(url: str, token: str) -> Path:
+    """Keep the token of a login, for this user alone; returns where."""
+    path = logins_file()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_json(path, _logins() | {url.rstrip("/"): token}, mode=0o600)
+    return path
+
+
+def forget_login(url: str) -> None:
+    """Keep it no more."""
+    kept = _logins()
+    if kept.pop(url.rstrip("/"), None) is not None:
+        write_json(logins_file(), kept, mode=0o600)
+
+
+def _logins() -> dict[str, Any]:
+    path = logins_file()
+    try:
+        if path.stat().st_mode & _OTHERS:
+            raise ConfigError(f"others may read {path}", wanted="mode 0600", remedy=f"chmod 600 {path}")
+        kept = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read", found=str(error), remedy="remove it and log in again") from error
+    if not isinstance(kept, dict):
+        raise ConfigError(f"{path} holds no logins", remedy="remove it and log in again")
+    return kept
 
 
 def find_authority(data: Path) -> Path | None:
@@ -146,6 +204,16 @@ def find_authority(data: Path) -> Path | None:
         return Path(given)
     path = DataFolder(data).ca / "ca.pem"
     return path if path.exists() else None
+
+
+def _check_way(url: str, what: str) -> None:
+    if not is_private_way(url):
+        raise ConfigError(
+            f"refuses to send {what} in plain http",
+            found=url,
+            wanted="https://HOST:PORT; http is for this machine alone",
+            remedy="serve the fleet with TLS, see configs/fleet/site.yaml, and name it with --url https://…",
+        )
 
 
 def _raised(body: Any) -> MienError:  # noqa: ANN401 - JSON is any value

@@ -72,6 +72,11 @@ class DataFolder:
         return self.root / "streams"
 
     @property
+    def audit_anchor(self) -> Path:
+        """Heads of the audit record, outside the database (0600); copy it elsewhere now and then."""
+        return self.root / "audit.anchor"
+
+    @property
     def operator_token(self) -> Path:
         """What the command line shows to the service (0600)."""
         return self.root / "operator.token"

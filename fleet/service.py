@@ -35,6 +35,7 @@ from fleet.ingest.outbox import Outbox
 from fleet.ingest.pipeline import Ingest
 from fleet.loops import Loop, Upkeep
 from fleet.paths import DataFolder
+from fleet.people.anchor import Anchor
 from fleet.registry.mirror import MirrorKeeper
 from fleet.rollouts.tick import Tick
 from fleet.setup import Foundation, prepare
@@ -47,6 +48,7 @@ from mien.errors import UnavailableError
 
 _log = logging.getLogger(__name__)
 _UPKEEP_S = 60.0
+_ANCHOR_S = 5.0
 _LAST_ANSWERS_S = 2
 
 
@@ -112,6 +114,9 @@ def _wire(
     engines = Loop("engines", desk.look, every_s=settings.engines.look_s)
     desk.nudge = engines.nudge
 
+    anchor = Anchor(store, DataFolder(settings.data).audit_anchor, clock=clock)
+    anchors = Loop("anchor", anchor.run, every_s=_ANCHOR_S)
+
     folder = settings.mqtt.folder
     doorkeeper = Doorkeeper(store, foundation.authority, BrokerFolder(folder) if folder else None, clock=clock)
     doors = Loop("doors", doorkeeper.run, every_s=_UPKEEP_S)
@@ -131,7 +136,8 @@ def _wire(
         streams.start()
         ends.callback(streams.stop)
     mirrors = _mirrors(settings, foundation)
-    for loop in (rollouts, upkeep, doors, engines, *mirrors):
+    ends.callback(anchor.run)  # the last word, when all others have ended
+    for loop in (rollouts, upkeep, doors, engines, anchors, *mirrors):
         loop.start()
         ends.callback(loop.stop)
     ends.callback(changes.close)

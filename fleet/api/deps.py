@@ -18,14 +18,16 @@ from fleet.identity.members import Terms, expired
 from fleet.identity.membership import MemberState
 from fleet.identity.signatures import check_signature, read_signature
 from fleet.ingest.pipeline import Ingest
-from fleet.people.roles import LOCAL
+from fleet.people.door import TOKEN_PREFIX, Door, UnauthorizedError
+from fleet.people.roles import LOCAL, Actor, Role
 from fleet.registry.repository import Repository
 from fleet.store.database import Store
 from fleet.store.devices import Device
 from mien.errors import TrustError
-from mien.hosts import is_loopback
 
 _DAY_S = 86400
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+CSRF_HEADER, CSRF_FIELD = "x-csrf-token", "csrf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +53,6 @@ class Fleet:
     operator_token: str
 
 
-class UnauthorizedError(TrustError):
-    """The operator token is missing or wrong."""
-
-
 def fleet_of(request: Request) -> Fleet:
     """The parts, from the application."""
     fleet: Fleet = request.app.state.fleet
@@ -64,39 +62,121 @@ def fleet_of(request: Request) -> Fleet:
 FleetDep = Annotated[Fleet, Depends(fleet_of)]
 
 
-def operator(fleet: FleetDep, authorization: Annotated[str | None, Header()] = None) -> str:
-    """Let operators pass; their name.
+class ForgedError(TrustError):
+    """A browser sent a request that none of our pages made."""
+
+
+def door(fleet: Fleet) -> Door:
+    """Where people come in."""
+    return Door(store=fleet.store, terms=fleet.settings.people, clock=fleet.clock)
+
+
+def cookie_name(fleet: Fleet) -> str:
+    """Of a session. Browsers keep ``__Host-`` to https and to this host; a port of its own keeps services apart."""
+    http = fleet.settings.http
+    return f"__Host-mien-{http.port}" if http.scheme == "https" else f"mien-{http.port}"
+
+
+async def sent_proof(request: Request) -> str:
+    """What a page of ours sends along when it changes something: a header, or a field of its form."""
+    told = request.headers.get(CSRF_HEADER, "")
+    if not told and request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        told = str((await request.form()).get(CSRF_FIELD, ""))
+    return told
+
+
+def caller(
+    request: Request,
+    fleet: FleetDep,
+    proof: Annotated[str, Depends(sent_proof)],
+    authorization: Annotated[str | None, Header()] = None,
+) -> Actor:
+    """Who asks: by the data folder's token, an API token, or a browser's session.
 
     Raises:
-        UnauthorizedError: no token, or a wrong one.
+        UnauthorizedError: nobody that is known.
+        ForgedError: a browser's request to change something that did not come from a page of ours.
     """
-    given = (authorization or "").removeprefix("Bearer ")
-    if not hmac.compare_digest(given.encode(), fleet.operator_token.encode()):
+    if authorization is not None:
+        request.state.actor = _bearer(fleet, authorization.removeprefix("Bearer "))
+    else:
+        request.state.actor = _browser(request, fleet, proof)
+    actor: Actor = request.state.actor
+    return actor
+
+
+def _browser(request: Request, fleet: Fleet, proof: str) -> Actor:
+    secret = request.cookies.get(cookie_name(fleet))
+    by_itself = request.method in _READS and (request.url.path == "/live" or "hx-request" in request.headers)
+    actor = door(fleet).by_session(secret, used=not by_itself) if secret else None
+    if actor is None:
         raise UnauthorizedError(
-            "this needs the operator token",
-            found="another token" if given else "none",
-            remedy="name the service's data folder with --data, or set MIEN_FLEET_TOKEN",
+            "this needs a login",
+            found="a session that has ended" if secret else "none",
+            remedy="log in: mien fleet login; on the service's machine name its data folder with --data",
         )
-    return LOCAL
+    if request.method not in _READS and not hmac.compare_digest(proof.encode(), (actor.csrf or "").encode()):
+        raise ForgedError("this request did not come from a page of this service", remedy="load the page again")
+    return actor
 
 
-def reader(request: Request, fleet: FleetDep, authorization: Annotated[str | None, Header()] = None) -> str:
-    """Let operators pass, and callers on this machine unless the settings say otherwise; their name.
+def _bearer(fleet: Fleet, given: str) -> Actor:
+    if hmac.compare_digest(given.encode(), fleet.operator_token.encode()):
+        return Actor(name=LOCAL, role=Role.ADMIN)
+    actor = door(fleet).by_token(given)
+    if actor is None:
+        raise UnauthorizedError(
+            "this token lets nobody in",
+            found="an API token that is revoked, too old or not known here"
+            if given.startswith(TOKEN_PREFIX)
+            else "another token",
+            remedy="log in again: mien fleet login; or name the service's data folder with --data",
+        )
+    return actor
+
+
+CallerDep = Annotated[Actor, Depends(caller)]
+
+
+def _at_least(actor: Actor, wanted: Role) -> str:
+    if not actor.role.covers(wanted):
+        raise TrustError(
+            f"this is not for a {actor.role}",
+            found=f"{actor.name}, {actor.role}",
+            wanted=" or ".join(str(role) for role in Role if role.covers(wanted)),
+            remedy="ask an admin: mien fleet user role",
+        )
+    return actor.name
+
+
+def reader(actor: CallerDep) -> str:
+    """Let viewers and those above pass; their name."""
+    return _at_least(actor, Role.VIEWER)
+
+
+def operator(actor: CallerDep) -> str:
+    """Let operators and admins pass; their name.
 
     Raises:
-        UnauthorizedError: somebody else without the token.
+        TrustError: a viewer.
     """
-    local = request.client is not None and is_loopback(request.client.host)
-    if not (fleet.settings.http.open_reads and local and is_loopback(fleet.settings.http.host)):
-        return operator(fleet, authorization)
-    return LOCAL
+    return _at_least(actor, Role.OPERATOR)
+
+
+def admin(actor: CallerDep) -> str:
+    """Let admins pass; their name.
+
+    Raises:
+        TrustError: somebody else.
+    """
+    return _at_least(actor, Role.ADMIN)
 
 
 ViewerDep = Annotated[str, Depends(reader)]
 """The name of somebody who may look."""
 OperatorDep = Annotated[str, Depends(operator)]
 """The name of somebody who may change devices and rollouts."""
-AdminDep = Annotated[str, Depends(operator)]
+AdminDep = Annotated[str, Depends(admin)]
 """The name of somebody who may decide about people."""
 
 

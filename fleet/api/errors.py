@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from http import HTTPStatus
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
-from fleet.api.deps import UnauthorizedError
 from fleet.errors import ConflictError, NotFoundError
 from fleet.identity.signatures import CLOCK, ClockDiffersError
+from fleet.people.door import TooManyError, UnauthorizedError
 from mien.errors import (
     BundleError,
     ConfigError,
@@ -28,6 +29,7 @@ _log = logging.getLogger(__name__)
 
 STATUS: tuple[tuple[type[MienError], HTTPStatus], ...] = (
     (UnauthorizedError, HTTPStatus.UNAUTHORIZED),
+    (TooManyError, HTTPStatus.TOO_MANY_REQUESTS),
     (ClockDiffersError, HTTPStatus.UNAUTHORIZED),
     (NotFoundError, HTTPStatus.NOT_FOUND),
     (ConflictError, HTTPStatus.CONFLICT),
@@ -55,9 +57,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
 
 
-def _mien(request: Request, error: Exception) -> JSONResponse:
+def _mien(request: Request, error: Exception) -> Response:
     if not isinstance(error, MienError):
         raise error
+    if isinstance(error, UnauthorizedError) and request.method == "GET" and _is_for_eyes(request):
+        return _to_login(request)
     status = status_of(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.error("%s %s: %s", request.method, request.url.path, error)
@@ -66,7 +70,21 @@ def _mien(request: Request, error: Exception) -> JSONResponse:
         body["faults"] = list(error.faults)
     if isinstance(error, ClockDiffersError):
         body["code"] = CLOCK
-    return JSONResponse(body, status_code=status)
+    headers = {"Retry-After": f"{error.wait_s:.0f}"} if isinstance(error, TooManyError) else None
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+def _is_for_eyes(request: Request) -> bool:
+    """Whether a browser asks for a page, or for a part of one."""
+    return "text/html" in request.headers.get("accept", "") or "hx-request" in request.headers
+
+
+def _to_login(request: Request) -> Response:
+    """Lead a browser to the login page, and back afterwards."""
+    address = f"/login?next={quote(request.url.path)}"
+    if "hx-request" in request.headers:  # a redirect would put the login page into the part
+        return Response(status_code=HTTPStatus.UNAUTHORIZED, headers={"HX-Redirect": address})
+    return RedirectResponse(address, status_code=HTTPStatus.SEE_OTHER)
 
 
 def _invalid(_request: Request, error: Exception) -> JSONResponse:

@@ -1,28 +1,28 @@
 """The dashboard's routes: each page renders what the API answers, and is rendered again when something changed.
 
-Nothing here changes anything. What a page shows is put together in :mod:`fleet.dashboard.views`.
+Nothing here changes anything. What a page shows is put together in :mod:`fleet.dashboard.views`, and written by
+:mod:`fleet.dashboard.render`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fleet.api.deps import Fleet, FleetDep, reader
-from fleet.api.ops import find_device, sentences
+from fleet.api.ops import find_device
+from fleet.api.rollouts import sentences
 from fleet.api.shapes import device_json, release_json, rollout_json
 from fleet.changes import Changes
 from fleet.dashboard import views
+from fleet.dashboard.render import page as _page
 from fleet.rollouts.orders import get
 from fleet.store.work import Work
-from mien import __version__
 
 STATIC = Path(__file__).parent / "static"
 router = APIRouter(dependencies=[Depends(reader)], include_in_schema=False)
@@ -98,6 +98,7 @@ def rollout(request: Request, rollout_id: int, fleet: FleetDep) -> HTMLResponse:
         context = {
             "rollout": rollout_json(get(work, rollout_id), work.devices.all(), now=fleet.clock()),
             "sentences": sentences(work, rollout_id, fleet.clock()),
+            "commands": views.commands(get(work, rollout_id).view.state),
         }
     return _page(request, fleet, "rollout.html", f"Rollout {rollout_id}", context)
 
@@ -122,43 +123,6 @@ async def _changes(changes: Changes) -> AsyncIterator[str]:
         elif quiet >= _HEARTBEAT_ROUNDS:
             quiet = 0
             yield ": still here\n\n"
-
-
-def _page(request: Request, fleet: Fleet, template: str, title: str, context: dict[str, Any]) -> HTMLResponse:
-    now = fleet.clock()
-    html = _templates().get_template(template)
-    text = html.render(
-        title=title,
-        path=request.url.path,
-        version=__version__,
-        connected=fleet.is_connected(),
-        ago=lambda at: views.ago(at, now),
-        **context,
-    )
-    return HTMLResponse(text, headers={"Cache-Control": "no-store"})
-
-
-@cache
-def _templates() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "num": views.number,
-        "bytes": views.size,
-        "clock": views.clock,
-        "span": views.span,
-        "percent": views.percent,
-        "tone": views.tone,
-        "words": views.words,
-        "metric": views.metric,
-        "figure": views.figure,
-    }
-    return environment
 
 
 def _devices(fleet: Fleet, work: Work) -> list[dict[str, Any]]:

@@ -101,6 +101,10 @@ class Audit:
         row = self._session.execute(last).first()
         return Head() if row is None else Head(id=row.id, sha256=row.sha256)
 
+    def digest_of(self, entry_id: int) -> str | None:
+        """The digest of an entry, if it is there."""
+        return self._session.scalar(select(AuditRow.sha256).where(AuditRow.id == entry_id))
+
     def chain(self) -> Iterator[Link]:
         """All entries, oldest first."""
         rows = self._session.scalars(select(AuditRow).order_by(AuditRow.id).execution_options(yield_per=_CHUNK))

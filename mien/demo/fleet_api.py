@@ -17,14 +17,20 @@ _TIMEOUT_S = 10.0
 _PAUSE_S = 0.2
 
 
-def get_json(url: str) -> Any:  # noqa: ANN401 - JSON is any value
+def get_json(url: str, token_file: Path | None = None) -> Any:  # noqa: ANN401 - JSON is any value
     """Fetch and parse a JSON document from the demo's own loopback service.
+
+    Args:
+        url: where.
+        token_file: of the service's data folder, for what is not open to everybody.
 
     Raises:
         UnavailableError: no answer, or an answer that is an error.
     """
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - our own loopback URL
+        headers = {"Authorization": f"Bearer {token_file.read_text().strip()}"} if token_file else {}
+        asked = urllib.request.Request(url, headers=headers)  # noqa: S310 - our own loopback URL
+        with urllib.request.urlopen(asked, timeout=_TIMEOUT_S) as answer:  # noqa: S310
             return json.load(answer)
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise UnavailableError(f"the fleet service did not answer {url}", found=str(error)) from error

@@ -88,7 +88,8 @@ def run(settings: DemoSettings, folder: Path, *, http_port: int, mqtt_port: int,
         out().print(f"written to {folder / 'summary.json'}", highlight=False)
         _judge(summary, settings.accuracy)
         if not once:
-            out().print(f"dashboard: [bold]{demo.url}[/]  (Ctrl-C ends it and everything that was started)")
+            out().print(f"dashboard: [bold]{_link(demo)}[/]", soft_wrap=True)
+            out().print("It lets you in once, within ten minutes. Ctrl-C ends it and everything that was started.")
             _stay(demo)
 
 
@@ -218,8 +219,8 @@ def _roll_out(demo: Demo) -> None:
 def _summarize(demo: Demo) -> dict[str, Any]:
     with demo.step("summary", "gather the figures"):
         time.sleep(_SETTLE_WINDOWS * demo.settings.devices.telemetry_window_s)
-        devices = get_json(f"{demo.url}/api/v1/devices")
-        windows = {d["id"]: get_json(f"{demo.url}/api/v1/devices/{d['id']}/windows?limit=10") for d in devices}
+        devices = _ask(demo, "/devices")
+        windows = {d["id"]: _ask(demo, f"/devices/{d['id']}/windows?limit=10") for d in devices}
         summary = {
             "variants": demo.variants,
             "devices": [device_row(device, windows[device["id"]]) for device in devices],
@@ -264,12 +265,22 @@ def _stay(demo: Demo) -> None:
         time.sleep(1)
 
 
+def _link(demo: Demo) -> str:
+    """A link to the dashboard that logs in once, for an operator of the demo."""
+    answer = demo.children.step(["fleet", "user", "add", "demo", "--role", "operator", "--link", *_at(demo)])
+    return str(answer["link"])
+
+
+def _ask(demo: Demo, path: str) -> Any:  # noqa: ANN401 - JSON is any value
+    return get_json(f"{demo.url}/api/v1{path}", _fleet(demo) / "operator.token")
+
+
 def _at(demo: Demo) -> list[str]:
     return ["--url", demo.url, "--data", str(_fleet(demo))]
 
 
 def _online(demo: Demo) -> int:
-    return sum(1 for device in get_json(f"{demo.url}/api/v1/devices") if device.get("online"))
+    return sum(1 for device in _ask(demo, "/devices") if device.get("online"))
 
 
 def _device_numbers(demo: Demo) -> range:

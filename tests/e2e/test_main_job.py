@@ -75,10 +75,19 @@ class Run:
         for line in demo.stdout:
             self.shown += line
             if line.startswith("dashboard:"):
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[0]}/", timeout=30) as answer:
-                    self.page = answer.read().decode()
+                self.page = through(line.split()[1])
                 os.killpg(demo.pid, signal.SIGINT)  # a terminal sends it to the whole group
         self.code = demo.wait()
+
+
+def through(link):
+    """What a browser that follows the printed link and presses its button sees."""
+    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    address, _, code = link.partition("?code=")
+    with opener.open(link, timeout=30) as shown:
+        assert code in shown.read().decode()
+    with opener.open(address, data=f"code={code}".encode(), timeout=30) as answer:
+        return answer.read().decode()
 
 
 @pytest.fixture(scope="module")

@@ -109,9 +109,15 @@ class Service:
         )
 
     def get(self, path: str) -> Any:
-        answer = httpx.get(f"{self.url}/api/v1{path}", timeout=10)
+        with self.operator() as http:
+            answer = http.get(f"/api/v1{path}")
         answer.raise_for_status()
         return answer.json()
+
+    def page(self, path: str) -> httpx.Response:
+        """A page of the dashboard, as a program with the operator's token gets it."""
+        with self.operator() as http:
+            return http.get(path)
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
         with self.operator() as http:

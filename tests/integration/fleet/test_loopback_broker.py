@@ -33,7 +33,7 @@ def test_a_broker_that_went_away_is_said_and_found_again(start_mosquitto, new_se
     wait_until(lambda: service.get("/devices/cam-0")["online"], what="online")
     broker.stop()
     wait_until(lambda: httpx.get(f"{service.url}/healthz").status_code == 503, what="health says so")
-    assert "broker is not connected" in httpx.get(f"{service.url}/").text
+    assert "broker is not connected" in service.page("/").text
     service.publish("1.0.0")
     number = service.rollout("1.0.0", {"waves": [{"name": "all", "percent": 100}], "analysis": None})
     broker.start()

@@ -42,7 +42,7 @@ def test_a_device_waits_until_a_person_decides(service, tmp_path):
     with pytest.raises(UnavailableError, match="waits for the fleet's operator"):
         enrol(token, service.url, tmp_path, device_id="door-1")
     assert states(service, "--state", "pending") == {"door-1": "pending"}
-    assert "pending" in httpx.get(f"{service.url}/devices").text
+    assert "pending" in service.page("/devices").text
     key = (tmp_path / "identity" / "key.pem").read_bytes()
 
     def decide(device_id):
