@@ -97,5 +97,5 @@ def experiment_stop(
             remedy="name one of these",
         )
     with _client(url, data) as fleet:
-        answer = fleet.post(f"/experiments/{experiment_id}/stop", {"to": to})
+        answer = fleet.post(f"/experiments/{experiment_id}/stop?to={to}")
     _say(answer, f"experiment {experiment_id} is {answer['state']}", json=json)

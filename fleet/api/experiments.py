@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict
 
-from fleet.api.deps import Fleet, FleetDep, operator, reader
+from fleet.api.deps import Fleet, FleetDep, OperatorDep, reader
 from fleet.api.experiment_shapes import experiment_json
 from fleet.experiments.orders import Where, create, get, stop
 from fleet.experiments.policy import ExperimentPolicy
@@ -16,7 +16,6 @@ from mien.config import settings_from
 
 router = APIRouter(prefix="/api/v1/experiments", tags=["operators"])
 _READ = [Depends(reader)]
-_CHANGE = [Depends(operator)]
 
 
 class _Body(BaseModel):
@@ -31,12 +30,6 @@ class ExperimentRequest(_Body):
     policy: dict[str, Any]
 
 
-class StopRequest(_Body):
-    """Where the devices go."""
-
-    to: Where = "keep"
-
-
 @router.get("", dependencies=_READ)
 def experiments(fleet: FleetDep) -> list[dict[str, Any]]:
     """All experiments, newest first."""
@@ -44,13 +37,13 @@ def experiments(fleet: FleetDep) -> list[dict[str, Any]]:
         return [experiment_json(found, now=fleet.clock()) for found in work.experiments.all()]
 
 
-@router.post("", status_code=201, dependencies=_CHANGE)
-def create_experiment(body: ExperimentRequest, fleet: FleetDep) -> dict[str, Any]:
+@router.post("", status_code=201)
+def create_experiment(body: ExperimentRequest, fleet: FleetDep, actor: OperatorDep) -> dict[str, Any]:
     """Begin an experiment."""
     policy = settings_from(ExperimentPolicy, body.policy, source="the policy")
     now = fleet.clock()
     with fleet.store.write() as work:
-        found = create(work, body.control, body.candidate, policy, seed=secrets.token_hex(8), now=now)
+        found = create(work, body.control, body.candidate, policy, seed=secrets.token_hex(8), now=now, actor=actor)
     _look(fleet)
     return experiment_json(found, now=now)
 
@@ -62,12 +55,12 @@ def one_experiment(experiment_id: int, fleet: FleetDep) -> dict[str, Any]:
         return experiment_json(get(work, experiment_id), now=fleet.clock())
 
 
-@router.post("/{experiment_id}/stop", dependencies=_CHANGE)
-def stop_experiment(experiment_id: int, body: StopRequest, fleet: FleetDep) -> dict[str, Any]:
-    """End an experiment."""
+@router.post("/{experiment_id}/stop")
+def stop_experiment(experiment_id: int, fleet: FleetDep, actor: OperatorDep, to: Where = "keep") -> dict[str, Any]:
+    """End an experiment; ``to`` says where its devices go."""
     now = fleet.clock()
     with fleet.store.write() as work:
-        found = stop(work, experiment_id, body.to, now=now)
+        found = stop(work, experiment_id, to, now=now, actor=actor)
     _look(fleet)
     return experiment_json(found, now=now)
 

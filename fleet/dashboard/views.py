@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from fleet.rollouts.states import RolloutState, allowed
 from fleet.store.journal import StoredEvent
 from mien.messages import Window
 
@@ -18,9 +19,21 @@ _METRICS = {
     "fps": "frames per second",
     "latency_p95_ms": "latency p95, ms",
     "energy_per_inference_j": "energy per inference, J",
+    "temperature_c": "hottest sensor, °C",
+    "probe_agreement": "agreement of probes",
     "confidence": "mean confidence",
     "detections_per_frame": "detections per frame",
+    "confidence_histogram": "confidences (PSI)",
     "expressions": "mix of expressions (PSI)",
+}
+_QUESTIONS = {
+    "start": "Start this rollout?",
+    "approve": "Approve it?",
+    "deny": "Deny it? It ends, and devices that have the release are taken back as the policy says.",
+    "pause": "Pause it? Devices finish what they began.",
+    "resume": "Resume it? A wave that is judged is measured anew.",
+    "force-next": "Count this wave as done, whatever its figures say?",
+    "stop": "End it? Devices that have the release keep it.",
 }
 _TONES = {
     "good": {"online", "finished", "SUCCEEDED", "committed", "pass", "done", "accepted"},
@@ -104,6 +117,11 @@ def events(stored: Iterable[StoredEvent]) -> list[dict[str, Any]]:
         }
         for item in stored
     ]
+
+
+def commands(state: RolloutState) -> list[tuple[str, str]]:
+    """What a person may ask of a rollout in this state, each with what they are asked in turn."""
+    return [(str(event), _QUESTIONS[str(event)]) for event in allowed(state) if str(event) in _QUESTIONS]
 
 
 def tone(state: str | None) -> str:
