@@ -6,6 +6,7 @@ a verdict costs the same in a fleet of a hundred and of a hundred thousand. Devi
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ _LOOK_BACK_S = 900.0
 """How far before an update a device's own past reaches."""
 _MOST_STABLE = 32
 """Devices of one hardware class that a wave is held against."""
+_MOST_ASKED = 2000
+"""Devices whose hardware class is looked up for that: in a big fleet, a class rarer than that has fewer to compare."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +62,10 @@ def verdict_on(work: Work, rollout: RolloutView, devices: Sequence[DeviceView], 
 def _cast(work: Work, rollout: RolloutView, wave: WaveView, devices: Sequence[DeviceView]) -> _Cast:
     done = [e for e in rollout.of_wave(wave.number) if e.state is ExecutionState.SUCCEEDED]
     held = work.experiments.held()
-    free = {device.id for device in baseline(rollout, devices) if device.id not in held}
-    order = {device_id: rank(rollout.seed, device_id) for device_id in free}
+    ranked = ((rank(rollout.seed, one.id), one.id) for one in baseline(rollout, devices) if one.id not in held)
+    order = {device_id: place for place, device_id in heapq.nsmallest(_MOST_ASKED, ranked)}
     return _Cast(
         fresh=frozenset(e.device_id for e in done),
         updated={e.device_id: e for e in done if e.previous},
-        stable=frozenset(fewest(free, work.evidence.hardware(free), most=_MOST_STABLE, order=order)),
+        stable=frozenset(fewest(order, work.evidence.hardware(order), most=_MOST_STABLE, order=order)),
     )
