@@ -1,8 +1,10 @@
-"""Fuzzes the decoder of messages, guided by coverage (atheris, libFuzzer): python devtools/fuzz.py [--seconds 60]
+"""Fuzzes the decoder of messages, guided by coverage (atheris, which is libFuzzer for Python).
 
-The first byte of an input chooses the channel, the rest is the payload. What must hold is one function,
-``tests/fuzzing.py``; the test suite runs it over the same corpus, tests/fixtures/fuzz, without atheris. Inputs that reach
-something new are kept in .cache/fuzz; one that breaks the rule is written there too and ends the run with exit code 77.
+    python devtools/fuzz.py [--seconds 60]
+
+The first byte of an input chooses the channel, the rest is the payload. What must hold is one function in
+``tests/fuzzing.py``; the test suite runs it over the same corpus, tests/fixtures/fuzz, without atheris. Inputs that
+reach something new are kept in .cache/fuzz; one that breaks the rule is written there too and ends the run.
 """
 
 from __future__ import annotations
