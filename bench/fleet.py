@@ -19,8 +19,10 @@ from bench import fleet_scale
 from bench.common import FOLDER, ROOT, Row, report, show
 from bench.fleet_site import Site
 from mien.console import err
+from mien.files import write_text
 
 DEVICES = 10_000
+MARKS = ("<!-- figures -->", "<!-- /figures -->")
 AT_A_SITE: dict[str, Callable[[Site], list[Row]]] = {
     "connected": fleet_scale.connected,
     "rollout": fleet_scale.rollout,
@@ -47,7 +49,17 @@ def main() -> int:
     if asked.only or asked.devices != DEVICES:
         show("Fleet, a quick look", rows)
         return 0 if all(one.met for one in rows) else 6
+    write_page(ROOT / "docs" / "fleet.md", rows)
     return report("fleet", "Fleet", rows, as_json=asked.json)
+
+
+def write_page(page: Path, rows: list[Row]) -> None:
+    """Put the table into the page, between its marks."""
+    lines = ["| figure | value | target |", "|---|---|---|"]
+    lines += [f"| {one.figure} | {one.value:g} {one.unit} | {one.target} |" for one in rows]
+    before, _, rest = page.read_text().partition(MARKS[0])
+    after = rest.partition(MARKS[1])[2]
+    write_text(page, "\n".join((before + MARKS[0], *lines, MARKS[1] + after)))
 
 
 def alone(name: str) -> list[Row]:

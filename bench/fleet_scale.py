@@ -117,7 +117,7 @@ def bad(site: Site) -> list[Row]:
     return [_held(first, halted, why), _held(second, halted, why)]
 
 
-def _held(one: Row, condition: bool, why: str) -> Row:  # noqa: FBT001
+def _held(one: Row, condition: bool, why: str) -> Row:
     """A row that is met only if something else is so, too."""
     if condition or not one.met:
         return one

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import queue
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -64,10 +65,10 @@ class Checker:
         self,
         url: str,
         fleet: dict[str, Any],
-        trust: Any,
+        trust: ssl.SSLContext | bool,
         answered: Callable[[Asking, Checked], None],
         *,
-        threads: int = 2,  # noqa: ANN401
+        threads: int = 2,
     ) -> None:
         self._root = base64.b64decode(fleet["tuf"]["root"])
         self._bases = [url.rstrip("/") + fleet["tuf"][name] for name in ("metadata_url", "targets_url")]

@@ -1,4 +1,4 @@
-"""Makes a simulated fleet from a profile: who is what and where, who is enrolled already, and how the broker is reached.
+"""Makes a simulated fleet from a profile: who is what and where, who is enrolled, and how the broker is reached.
 
 Everything about a device is drawn from the seed and its name, so the same command line means the same fleet.
 """

@@ -76,13 +76,13 @@ class SimulationProfile(Settings):
     window_s: float = Field(default=10.0, ge=0.1, le=600)
     noise: Share = 0.03
     """How far figures vary from window to window."""
-    steps_s: dict[FailsIn, Annotated[float, Field(ge=0)]] = {}
+    steps_s: dict[FailsIn, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     """How long each step of an update takes, on average; 0 where it is not named."""
     spread: float = Field(default=0.3, ge=0, le=2)
     """Of these times and of latencies: the standard deviation of their logarithm."""
     fail: Share = 0.0
     """Share of devices on which a release fails; which ones is decided by the seed."""
-    fails_in: dict[FailsIn, Positive] = {"probing": 1.0}
+    fails_in: dict[FailsIn, Positive] = Field(default_factory=lambda: dict[FailsIn, float](probing=1.0))
     """In which step, by weight."""
     offline: Share = 0.0
     """Share of devices that stay away."""
@@ -90,7 +90,7 @@ class SimulationProfile(Settings):
     """When these come; ``None``: never."""
     verified: Share = 0.01
     """Share of devices that check each release with the TUF client and download what they would run."""
-    releases: dict[str, ReleaseProfile] = {}
+    releases: dict[str, ReleaseProfile] = Field(default_factory=dict)
     """By ``name@version``."""
     reconnect: ReconnectProfile = ReconnectProfile()
 

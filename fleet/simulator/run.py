@@ -82,7 +82,7 @@ class Simulation:
         self._stopping = False
         self._answers: deque[tuple[Asking, Checked]] = deque()
         self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)  # noqa: FBT003
+        os.set_blocking(self._wake_read, False)
         self._selector.register(self._wake_read, selectors.EVENT_READ, None)
         self._checker = checker(self._answered) if checker else None
         self._seats = {device.id: _Seat(self, device, identity, broker) for device, identity in devices}

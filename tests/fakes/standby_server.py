@@ -62,7 +62,7 @@ def _lay(steps: int) -> None:
 
 def main() -> None:
     """Wait for the word, then serve."""
-    assert fleet.cli.app and fleet.service.serve
+    assert fleet.service.serve is not None
     word = sys.stdin.readline().strip()
     if not word:
         return

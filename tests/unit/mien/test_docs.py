@@ -10,6 +10,7 @@ from mien.errors import ExitCode
 from mien.lifecycle import diagram
 
 ROOT = Path(__file__).resolve().parents[3]
+PAGE_OF_UPDATES = ROOT / "docs" / "updates.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -35,12 +36,24 @@ def test_links_inside_the_repository_lead_somewhere(page):
     assert [link for link in local if not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize(("page", "results"), [("optimizer", "optimize"), ("runtime", "edge")])
+@pytest.mark.parametrize(("page", "results"), [("optimizer", "optimize"), ("runtime", "edge"), ("fleet", "fleet")])
 def test_a_page_prints_what_the_bench_measured(page, results):
     """Each row of the page is a row of the bench's results, and each row of these is on the page."""
-    rows = json.loads((ROOT / "bench" / "results" / f"{results}.json").read_text())
+    measured = ROOT / "bench" / "results" / f"{results}.json"
+    rows = json.loads(measured.read_text()) if measured.exists() else []
     lines = (ROOT / "docs" / f"{page}.md").read_text().splitlines()
     printed = [line for line in lines if line.startswith("|") and ("≤" in line or "≥" in line)]
     wanted = [f"| {row['figure']} | {row['value']:g} {row['unit']} | {row['target']} |" for row in rows]
     assert printed == wanted
     assert all(row["met"] or row["reason"] for row in rows)
+
+
+def test_the_kill_matrix_is_the_one_that_was_measured():
+    """The tables on the page are those of the results, in which every case held."""
+    found = json.loads((ROOT / "bench" / "results" / "kill-matrix.json").read_text())
+    shown = re.search(r"<!-- kill matrix -->\n(.*?)<!-- /kill matrix -->", PAGE_OF_UPDATES.read_text(), re.DOTALL)
+    assert shown
+    numbers = sorted(int(number) for number in re.findall(r"of (\d+)", shown[1]))
+    assert numbers == sorted(cell["cases"] for cell in found["cells"])
+    assert found["faults"] == []
+    assert f"**{found['cases']} cases" in shown[1]
