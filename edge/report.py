@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,8 @@ def status_of(state: Path) -> dict[str, Any]:
             "state": record.state.value,
             "error_code": record.error_code,
             "message": record.message,
+            "waits_for": record.waits_for,
+            "waits_until": record.waits_until,
         }
     return {
         **_identity(state),
@@ -84,7 +87,7 @@ def status_table(found: dict[str, Any]) -> Table:
         ("fleet", found["fleet"]),
         ("active", f"{active['release']} {active['precision']} ({active['runtime']})" if active else "none"),
         ("fallback", fallback["release"] if fallback else "none"),
-        ("last update", f"{update['release']}: {update['state']} {update['error_code'] or ''}" if update else None),
+        ("last update", _update_text(update) if update else None),
         ("known bad", ", ".join(found["known_bad"]) or None),
         ("last window", f"{window['fps']:.1f} fps, {window['detections']} detections" if window else None),
         ("power", f"{power['total_w']:.2f} W ({power['source']})" if "total_w" in power else power.get("source")),
@@ -114,6 +117,14 @@ def _installed(installed: Installed | None) -> dict[str, Any] | None:
         "slot": installed.slot,
         "built": record.built,
     }
+
+
+def _update_text(update: dict[str, Any]) -> str:
+    text = f"{update['release']}: {update['state']} {update['error_code'] or ''}".rstrip()
+    if not update["waits_for"]:
+        return text
+    until = datetime.fromtimestamp(update["waits_until"], timezone.utc).astimezone()
+    return f"{text}, waits for {update['waits_for'].replace('_', ' ')} until {until:%a %d %b %H:%M %Z}"
 
 
 def _lost_text(lost: dict[str, int] | None) -> str | None:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from edge.report import run_tables, status_of, status_table
 from edge.telemetry.spool import Spool, SpoolLimits
+from edge.update.journal import Journal, UpdateRecord
 from mien import topics
 from mien.messages import Event, encode
 from tests.fakes.served_api import window
@@ -66,3 +67,19 @@ def test_a_device_that_lost_nothing_says_so(tmp_path: Path) -> None:
     assert status_of(tmp_path)["lost"] == {}
     (tmp_path / "spool.sqlite").write_bytes(b"no database" * 100)
     assert status_of(tmp_path)["lost"] is None
+
+
+def test_what_an_update_waits_for_is_told(tmp_path: Path) -> None:
+    """Until when, and not once it goes on."""
+    journal = Journal(tmp_path / "update")
+    desired = {
+        "deployment_id": "d1",
+        "release": {"name": "faces", "version": "1.1.0"},
+        "manifest_sha256": "a" * 64,
+        "issued_at": 0,
+    }
+    record = UpdateRecord.model_validate({"desired": desired, "state": "building", "started_at": 0})
+    journal.write(record.model_copy(update={"waits_for": "install_window", "waits_until": 1_764_122_400.0}))
+    assert "faces@1.1.0: building, waits for install window until" in _read(tmp_path)
+    journal.write(record)
+    assert "waits for" not in _read(tmp_path)
