@@ -6,12 +6,13 @@ from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
 
-from fleet.api import device, engines, experiments, health, members, ops
+from fleet.api import device, engines, experiments, health, members, ops, people, rollouts
 from fleet.api import errors as api_errors
 from fleet.api.deps import Fleet
 from fleet.api.guards import Guards
 from fleet.config import HttpSettings
-from fleet.dashboard import pages
+from fleet.dashboard import experiments as experiment_pages
+from fleet.dashboard import login, pages
 from fleet.paths import DataFolder
 from mien import __version__
 
@@ -27,7 +28,7 @@ def create_app(fleet: Fleet) -> FastAPI:
     app = FastAPI(title="mien fleet", version=__version__, docs_url=None, redoc_url=None)
     app.state.fleet = fleet
     api_errors.install(app)
-    for part in (device, members, ops, experiments, engines, health, pages):
+    for part in (device, members, people, ops, rollouts, experiments, engines, health, login, experiment_pages, pages):
         app.include_router(part.router)
     app.include_router(engines.device_router)
     data = DataFolder(fleet.settings.data)

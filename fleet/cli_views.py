@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mien.console import table_of
+from mien.durations import said
 
 _Row = Sequence[object]
 _STATES = {
@@ -194,3 +195,35 @@ def engine_rows(engines: Iterable[Mapping[str, Any]]) -> list[_Row]:
         )
         for engine in engines
     ]
+
+
+def preview_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The waves of a dry run."""
+    return [
+        (
+            wave["name"] + (" (after approval)" if wave["approval"] else ""),
+            str(len(wave["devices"])),
+            str(wave["offline"]),
+            str(wave["must_succeed"]),
+            "by type" if wave["may_fail"] is None else str(wave["may_fail"]),
+            str(wave["rounds"]),
+            "?" if wave["seconds"] is None else said(wave["seconds"]),
+            ", ".join(wave["devices"][:3]) + (" …" if len(wave["devices"]) > 3 else ""),  # noqa: PLR2004
+        )
+        for wave in found["waves"]
+    ]
+
+
+def preview_notes(found: dict[str, Any]) -> list[str]:
+    """What a dry run says besides."""
+    told = []
+    if found["left_out"]:
+        told.append(f"Devices in no wave: {found['left_out']}.")
+    if found["seconds"] is None:
+        told.append("How long it takes is not known: no past rollout to measure, or too few devices in it.")
+    else:
+        told.append(
+            f"At least {said(found['seconds'])} in all, at {said(found['device_s'])} a device as measured in "
+            "past rollouts, without waiting for windows, people or devices that are offline."
+        )
+    return told

@@ -1,4 +1,4 @@
-"""Durations as people write them on a command line."""
+"""Durations as people write and read them."""
 
 from __future__ import annotations
 
@@ -20,3 +20,11 @@ def seconds_of(text: str) -> float:
     if match is None:
         raise ConfigError(f"'{text}' is no duration", wanted="a number with s, m, h or d, such as 15m")
     return float(match[1]) * _UNITS_S[match[2]]
+
+
+def said(seconds: float) -> str:
+    """A duration as people read it: ``45 s``, ``12 min``, ``3.5 h``, ``2 d``."""
+    for unit, name in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.3g} {name}"
+    return f"{seconds:.3g} s"

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from fleet.api.deps import Fleet, FleetDep, operator, reader
-from fleet.api.shapes import device_json, release_json, rollout_json
+from fleet.api.shapes import device_json, release_json
 from fleet.errors import NotFoundError
 from fleet.identity.enrol import check_group
 from fleet.identity.membership import MemberState
 from fleet.identity.tokens import make_token
 from fleet.registry.publish import read_release
-from fleet.rollouts.explain import explain
-from fleet.rollouts.measure import verdict_on
-from fleet.rollouts.orders import command, create, get
-from fleet.rollouts.policy import RolloutPolicy
-from fleet.rollouts.tick import device_view
 from fleet.store.devices import Device
 from fleet.store.work import Work
-from mien.config import nearest, settings_from
+from mien.config import nearest
 from mien.errors import BundleError
 from mien.release import ReleaseRef
 
@@ -51,14 +45,6 @@ class ReleaseRequest(_Body):
     name: str
     version: str
     manifest_sha256: str
-
-
-class RolloutRequest(_Body):
-    """A rollout to make."""
-
-    release: str
-    policy: dict[str, Any]
-    start: bool = False
 
 
 @router.post("/tokens", status_code=201, dependencies=_CHANGE)
@@ -135,53 +121,6 @@ def register_release(body: ReleaseRequest, fleet: FleetDep) -> dict[str, Any]:
     return release_json(release)
 
 
-@router.get("/rollouts", dependencies=_READ)
-def rollouts(fleet: FleetDep) -> list[dict[str, Any]]:
-    """All rollouts, newest first."""
-    with fleet.store.read() as work:
-        known = work.devices.all()
-        return [rollout_json(rollout, known, now=fleet.clock()) for rollout in work.rollouts.all()]
-
-
-@router.post("/rollouts", status_code=201, dependencies=_CHANGE)
-def create_rollout(body: RolloutRequest, fleet: FleetDep) -> dict[str, Any]:
-    """Make a rollout, and start it if asked to."""
-    policy = settings_from(RolloutPolicy, body.policy, source="the policy")
-    now = fleet.clock()
-    with fleet.store.write() as work:
-        rollout = create(work, body.release, policy, seed=secrets.token_hex(8), now=now)
-        if body.start:
-            rollout = command(work, rollout.view.id, "start", now=now)
-        shape = rollout_json(rollout, work.devices.all(), now=now)
-    _look(fleet)
-    return shape
-
-
-@router.get("/rollouts/{rollout_id}", dependencies=_READ)
-def one_rollout(rollout_id: int, fleet: FleetDep) -> dict[str, Any]:
-    """One rollout."""
-    with fleet.store.read() as work:
-        return rollout_json(get(work, rollout_id), work.devices.all(), now=fleet.clock())
-
-
-@router.get("/rollouts/{rollout_id}/explain", dependencies=_READ)
-def explain_rollout(rollout_id: int, fleet: FleetDep) -> dict[str, Any]:
-    """Where a rollout stands and what it waits for, in sentences."""
-    with fleet.store.read() as work:
-        return {"id": rollout_id, "sentences": sentences(work, rollout_id, fleet.clock())}
-
-
-@router.post("/rollouts/{rollout_id}/{name}", dependencies=_CHANGE)
-def command_rollout(rollout_id: int, name: str, fleet: FleetDep) -> dict[str, Any]:
-    """Start, pause, resume, stop or approve."""
-    now = fleet.clock()
-    with fleet.store.write() as work:
-        rollout = command(work, rollout_id, name, now=now)
-        shape = rollout_json(rollout, work.devices.all(), now=now)
-    _look(fleet)
-    return shape
-
-
 @router.get("/events", dependencies=_READ)
 def events(fleet: FleetDep, limit: _Limit = 100) -> list[dict[str, Any]]:
     """What devices want people to know, newest first."""
@@ -223,19 +162,6 @@ def find_device(work: Work, device_id: str) -> Device:
     return device
 
 
-def sentences(work: Work, rollout_id: int, now: float) -> list[str]:
-    """Where a rollout stands, in sentences."""
-    rollout = get(work, rollout_id)
-    views = [device_view(device) for device in work.devices.all()]
-    verdict = verdict_on(work, rollout.view, views, now)
-    return explain(rollout.view, views, verdict, because=rollout.halted_because or rollout.paused_because)
-
-
 def device_shape(fleet: Fleet, device: Device) -> dict[str, Any]:
     """A device as this fleet shows it."""
     return device_json(device, now=fleet.clock(), silent_after_s=fleet.settings.devices.silent_after_s)
-
-
-def _look(fleet: Fleet) -> None:
-    fleet.changes.note()
-    fleet.nudge()

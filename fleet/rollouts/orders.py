@@ -1,41 +1,87 @@
-"""What operators may ask of rollouts: create, approve, start, pause, resume, stop. Applied in one transaction each."""
+"""What operators may ask of rollouts: create, try dry, approve, deny, start, pause, resume, force-next, abort.
+
+Each is applied in one transaction.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
+
 from fleet.errors import ConflictError, NotFoundError
 from fleet.experiments.holds import held_by_experiment
+from fleet.people.approval import may_approve
+from fleet.rollouts.admission import starved
 from fleet.rollouts.cohorts import targets
 from fleet.rollouts.planner import soaking
 from fleet.rollouts.policy import RolloutPolicy
+from fleet.rollouts.preview import Preview, preview
 from fleet.rollouts.states import ACTIVE, ENDED, RolloutEvent, RolloutState, WaveState, allowed, follow
-from fleet.rollouts.tick import device_view
+from fleet.rollouts.view import DeviceView, RolloutView
 from fleet.store.rollouts import Rollout
 from fleet.store.work import Work
 from mien.config import nearest
 
-COMMANDS = ("approve", "start", "pause", "resume", "stop")
+WINDOW_S = 10.0
+"""A telemetry window of a device with the default settings."""
+_REMARKED = frozenset({"approve", "deny"})
 
 
-def create(work: Work, release: str, policy: RolloutPolicy, *, seed: str, now: float) -> Rollout:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What somebody asks of a rollout."""
+
+    name: str
+    actor: str
+    remark: str | None = None
+    """Why it is approved or denied."""
+    revert: bool | None = None
+    """Of an abort: whether devices that have the release return to the one before."""
+
+
+COMMANDS = {
+    "approve": RolloutEvent.APPROVE,
+    "deny": RolloutEvent.DENY,
+    "start": RolloutEvent.START,
+    "pause": RolloutEvent.PAUSE,
+    "resume": RolloutEvent.RESUME,
+    "force-next": RolloutEvent.FORCE_NEXT,
+    "abort": RolloutEvent.STOP,
+    "stop": RolloutEvent.STOP,
+}
+"""``stop`` is an abort that lets devices keep the release."""
+
+
+def create(
+    work: Work, release: str, policy: RolloutPolicy, *, seed: str, now: float, actor: str = "operator"
+) -> Rollout:
     """Make a rollout, ready to start or waiting for approval.
 
     Raises:
         NotFoundError: the release is not published.
+        ConflictError: its budget lets no device of some site update.
     """
-    found = work.releases.find(release)
-    if found is None:
-        known = [known.ref for known in work.releases.all()]
-        raise NotFoundError(
-            f"there is no release '{release}'",
-            wanted=f"one of {', '.join(nearest(release, known) or known[:5]) or '(none is published)'}",
-            remedy="publish it first: mien fleet publish BUNDLE",
-        )
-    rollout_id = work.rollouts.add(release, found.manifest_sha256, policy, seed=seed, at=now)
+    found = _release(work, release)
+    _check_budget(policy, targets(_draft(release, policy, seed), work.devices.views()))
+    rollout_id = work.rollouts.add(release, found, policy, seed=seed, at=now, by=actor)
     event = RolloutEvent.SUBMIT if policy.approval else RolloutEvent.RELEASE
     state = follow(RolloutState.DRAFT, event) or RolloutState.DRAFT
     work.rollouts.move(rollout_id, state)
-    work.audit.note("rollout.create", str(rollout_id), at=now, release=release, policy=policy.name)
+    work.audit.note("rollout.create", str(rollout_id), at=now, actor=actor, release=release, policy=policy.name)
     return get(work, rollout_id)
+
+
+def dry_run(work: Work, release: str, policy: RolloutPolicy, *, seed: str) -> Preview:
+    """What a rollout would do now; nothing is changed.
+
+    Raises:
+        NotFoundError: the release is not published.
+        ConflictError: its budget lets no device of some site update.
+    """
+    _release(work, release)
+    draft, devices = _draft(release, policy, seed), work.devices.views()
+    _check_budget(policy, targets(draft, devices))
+    return preview(draft, devices, work.rollouts.durations_s(), window_s=WINDOW_S)
 
 
 def get(work: Work, rollout_id: int) -> Rollout:
@@ -50,54 +96,96 @@ def get(work: Work, rollout_id: int) -> Rollout:
     return rollout
 
 
-def command(work: Work, rollout_id: int, name: str, *, now: float) -> Rollout:
+def command(work: Work, rollout_id: int, order: Order, *, now: float, rules: Collection[str] = ()) -> Rollout:
     """Apply an operator's command.
 
-    ``resume`` measures a soaking wave anew; ``approve`` lets it pass by a person's word; ``stop`` leaves devices that
-    have the release alone.
+    ``resume`` forgives the failures that were seen and measures a soaking wave anew; ``approve`` lets a rollout start,
+    a wave begin, or a soaking wave pass by a person's word; ``force-next`` takes the wave as done whatever it shows;
+    ``abort`` ends the rollout, and its ``revert`` says whether devices that have the release return.
+
+    Args:
+        work: the unit of work.
+        rollout_id: which.
+        order: what, and by whom.
+        now: Unix seconds.
+        rules: what takes two persons here.
 
     Raises:
         NotFoundError: there is no such rollout or command.
-        ConflictError: the rollout's state does not know the command, no device is meant, or another rollout holds them.
+        ConflictError: the rollout's state does not know the command, the person may not give it, no device is meant, or
+            another rollout holds them.
     """
     rollout = get(work, rollout_id)
-    if name not in COMMANDS:
-        raise NotFoundError(f"there is no command '{name}'", wanted=", ".join(COMMANDS))
-    event = RolloutEvent(name)
+    event = COMMANDS.get(order.name)
+    if event is None:
+        raise NotFoundError(f"there is no command '{order.name}'", wanted=", ".join(COMMANDS))
     state = follow(rollout.view.state, event)
     if state is None:
-        known = ", ".join(word for word in allowed(rollout.view.state) if str(word) in COMMANDS)
+        known = [name for name, one in COMMANDS.items() if one in allowed(rollout.view.state)]
         raise ConflictError(
-            f"rollout {rollout_id} cannot {name}", found=f"it is {rollout.view.state}", wanted=known or "nothing more"
+            f"rollout {rollout_id} cannot {order.name}",
+            found=f"it is {rollout.view.state}",
+            wanted=", ".join(known) or "nothing more",
         )
-    fields: dict[str, object] = {"paused_because": None}
-    if event is RolloutEvent.START:
-        _check_start(work, rollout)
-        fields["started_at"] = now
-    elif event is RolloutEvent.PAUSE:
-        fields["paused_because"] = "paused by an operator"
-    elif event is RolloutEvent.STOP:
-        fields |= {"halted_because": "stopped by an operator", "reverts": False}
+    _check_person(rollout, order, rules)
+    fields = _fields(work, rollout, event, order, now)
     if state in ENDED:
         fields["ended_at"] = now
     _settle_wave(work, rollout, event, now)
     work.rollouts.move(rollout_id, state, **fields)
-    work.audit.note(f"rollout.{name}", str(rollout_id), at=now)
+    if order.name in _REMARKED:
+        said = {"at": now, "actor": order.actor, "command": order.name, "remark": order.remark}
+        work.rollouts.remark(rollout_id, said)
+    told = {name: value for name, value in (("remark", order.remark), ("revert", order.revert)) if value is not None}
+    work.audit.note(f"rollout.{order.name}", str(rollout_id), at=now, actor=order.actor, **told)
     return get(work, rollout_id)
+
+
+def _fields(work: Work, rollout: Rollout, event: RolloutEvent, order: Order, now: float) -> dict[str, object]:
+    """What changes in a rollout's row beside its state."""
+    fields: dict[str, object] = {"paused_because": None}
+    match event:
+        case RolloutEvent.START:
+            _check_start(work, rollout)
+            fields["started_at"] = now
+        case RolloutEvent.PAUSE:
+            fields["paused_because"] = f"paused by {order.actor}"
+        case RolloutEvent.RESUME:
+            fields["forgiven_at"] = now
+        case RolloutEvent.APPROVE:
+            fields |= {"approved_wave": len(rollout.view.waves), "forgiven_at": now}
+        case RolloutEvent.FORCE_NEXT:
+            fields |= {"approved_wave": len(rollout.view.waves), "forgiven_at": now}
+        case RolloutEvent.STOP | RolloutEvent.DENY:
+            verb = "denied" if event is RolloutEvent.DENY else "stopped"
+            remark = f": {order.remark}" if order.remark else ""
+            fields |= {"halted_because": f"{verb} by {order.actor}{remark}", "reverts": bool(order.revert)}
+    return fields
 
 
 def _settle_wave(work: Work, rollout: Rollout, event: RolloutEvent, now: float) -> None:
     wave = soaking(rollout.view)
-    if wave is None:
-        return
-    if event is RolloutEvent.RESUME:
+    if wave is not None and event is RolloutEvent.RESUME:
         work.rollouts.soak_again(rollout.view.id, wave.number, at=now)
-    elif event is RolloutEvent.APPROVE:
+    elif wave is not None and event is RolloutEvent.APPROVE:
         work.rollouts.set_wave(rollout.view.id, wave.number, WaveState.FINISHED, at=now)
+    elif event is RolloutEvent.FORCE_NEXT and rollout.view.waves:
+        work.rollouts.set_wave(rollout.view.id, rollout.view.waves[-1].number, WaveState.FINISHED, at=now)
+
+
+def _check_person(rollout: Rollout, order: Order, rules: Collection[str]) -> None:
+    asked = {*rules, "rollout.approve"} if rollout.view.policy.two_person else set(rules)
+    refusal = may_approve(rollout.created_by, order.actor, f"rollout.{order.name}", rules=asked)
+    if refusal is not None:
+        raise ConflictError(
+            f"rollout {rollout.view.id} cannot {order.name}", found=refusal, remedy="let another person do it"
+        )
 
 
 def _check_start(work: Work, rollout: Rollout) -> None:
-    meant = {device.id for device in targets(rollout.view, map(device_view, work.devices.all()))}
+    devices = work.devices.views()
+    mine = targets(rollout.view, devices)
+    meant = {device.id for device in mine}
     if not meant:
         group = rollout.view.policy.group
         raise ConflictError(
@@ -105,14 +193,43 @@ def _check_start(work: Work, rollout: Rollout) -> None:
             found=f"no accepted device in group '{group}'" if group else "no accepted device",
             remedy="enrol devices first: mien fleet token create, then mien edge enroll",
         )
+    _check_budget(rollout.view.policy, mine)
     conflict = held_by_experiment(work, meant)
     if conflict is not None:
         raise conflict
     for other in work.rollouts.in_states(tuple(ACTIVE)):
-        theirs = {device.id for device in targets(other.view, map(device_view, work.devices.all()))}
+        theirs = {device.id for device in targets(other.view, devices)}
         if theirs & meant:
             raise ConflictError(
                 f"rollout {other.view.id} ({other.view.release}) still holds these devices",
                 found=f"it is {other.view.state}",
-                remedy=f"wait for it, or end it: mien fleet rollout stop {other.view.id}",
+                remedy=f"wait for it, or end it: mien fleet rollout abort {other.view.id} --keep",
             )
+
+
+def _check_budget(policy: RolloutPolicy, devices: Collection[DeviceView]) -> None:
+    bad = starved(policy.budget, devices) if policy.budget else []
+    if bad:
+        raise ConflictError(
+            "the policy's budget lets some devices never update",
+            found="; ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else ""),  # noqa: PLR2004
+            wanted="at least one device of each site that may be away",
+            remedy="raise max_unavailable or lower min_available, or correct the devices' labels",
+        )
+
+
+def _release(work: Work, release: str) -> str:
+    """The digest of a published release's manifest."""
+    found = work.releases.find(release)
+    if found is None:
+        known = [known.ref for known in work.releases.all()]
+        raise NotFoundError(
+            f"there is no release '{release}'",
+            wanted=f"one of {', '.join(nearest(release, known) or known[:5]) or '(none is published)'}",
+            remedy="publish it first: mien fleet publish BUNDLE",
+        )
+    return found.manifest_sha256
+
+
+def _draft(release: str, policy: RolloutPolicy, seed: str) -> RolloutView:
+    return RolloutView(id=0, release=release, seed=seed, state=RolloutState.DRAFT, policy=policy)

@@ -57,7 +57,7 @@ def plan(
         now: Unix seconds.
     """
     by_id = {device.id: device for device in devices}
-    followed = _follow(rollout, by_id, now)
+    followed = follow_reports(rollout, by_id, now)
     if followed:
         return tuple(followed)
     if rollout.state is RolloutState.RUNNING:
@@ -91,8 +91,11 @@ def deployment_id(rollout: RolloutView, device_id: str, attempt: int = 1) -> str
     return f"r{rollout.id}-{digest[:16]}" + (f"-{attempt}" if attempt > 1 else "")
 
 
-def _follow(rollout: RolloutView, by_id: Mapping[str, DeviceView], now: float) -> list[Action]:
-    """Bring executions and reverts to where the devices' reports and the clock say they are."""
+def follow_reports(rollout: RolloutView, by_id: Mapping[str, DeviceView], now: float) -> list[Action]:
+    """Bring executions and reverts to where the devices' reports and the clock say they are.
+
+    Each is looked at alone, so it may be asked about some of the executions.
+    """
     if rollout.state not in FOLLOWED:
         return []
     found: list[Action] = []

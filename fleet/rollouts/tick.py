@@ -28,7 +28,7 @@ from fleet.rollouts.actions import (
 from fleet.rollouts.analysis import Verdict
 from fleet.rollouts.joining import Current, currents_of, joiners
 from fleet.rollouts.measure import verdict_on
-from fleet.rollouts.planner import deployment_id, plan, soaking
+from fleet.rollouts.planner import deployment_id, follow_reports, plan, soaking
 from fleet.rollouts.states import (
     ENDED,
     ExecutionState,
@@ -82,14 +82,27 @@ class Tick:
 
     def _step(self, rollout_id: int) -> bool:
         now = self._clock()
+        if self._follow(rollout_id, now):
+            return True
         with self._store.read() as work:
-            actions, verdict = _planned(work, rollout_id, now)
+            _, actions, verdict = _planned(work, rollout_id, now)
         if not actions:
             self._note_verdict(rollout_id, verdict)
             return False
         with self._store.write() as work:
-            actions, _ = _planned(work, rollout_id, now)
-            _Applier(work, rollout_id, now).apply(actions)
+            rollout, actions, _ = _planned(work, rollout_id, now)
+            _Applier(work, rollout_id, now).apply(actions, rollout)
+        return bool(actions)
+
+    def _follow(self, rollout_id: int, now: float) -> bool:
+        """Take in what devices say that are at it: most of what happens, and it needs no other device."""
+        with self._store.read() as work:
+            _, actions = _reported(work, rollout_id, now)
+        if not actions:
+            return False
+        with self._store.write() as work:
+            rollout, actions = _reported(work, rollout_id, now)
+            _Applier(work, rollout_id, now).apply(actions, rollout)
         return bool(actions)
 
     def _welcome(self) -> int:
@@ -130,13 +143,21 @@ def device_view(device: Device) -> DeviceView:
     )
 
 
-def _planned(work: Work, rollout_id: int, now: float) -> tuple[Sequence[Action], Verdict | None]:
+def _planned(work: Work, rollout_id: int, now: float) -> tuple[Rollout | None, Sequence[Action], Verdict | None]:
     rollout = work.rollouts.planned(rollout_id)
     if rollout is None:
-        return (), None
+        return None, (), None
     devices = work.devices.views()
     verdict = verdict_on(work, rollout.view, devices, now)
-    return plan(rollout.view, devices, verdict, now), verdict
+    return rollout, plan(rollout.view, devices, verdict, now), verdict
+
+
+def _reported(work: Work, rollout_id: int, now: float) -> tuple[Rollout | None, Sequence[Action]]:
+    rollout = work.rollouts.busy(rollout_id)
+    if rollout is None:
+        return None, ()
+    devices = {device.id: device for device in work.devices.busy(rollout_id)}
+    return rollout, follow_reports(rollout.view, devices, now)
 
 
 def _newcomers(work: Work) -> list[tuple[Current, list[DeviceView]]]:
@@ -163,8 +184,7 @@ class _Applier:
     rollout_id: int
     now: float
 
-    def apply(self, actions: Sequence[Action]) -> None:
-        rollout = self.work.rollouts.planned(self.rollout_id)
+    def apply(self, actions: Sequence[Action], rollout: Rollout | None) -> None:
         if rollout is None:
             return
         named = {action.device_id for action in actions if not isinstance(action, StartWave | SetWave | Move)}

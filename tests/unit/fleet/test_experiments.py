@@ -14,7 +14,7 @@ from fleet.experiments.explain import explain
 from fleet.experiments.orders import create, stop
 from fleet.experiments.policy import ExperimentPolicy, experiments_folder, find_experiment
 from fleet.experiments.states import Arm, ExperimentState
-from fleet.rollouts.orders import command
+from fleet.rollouts.orders import Order, command
 from fleet.rollouts.orders import create as create_rollout
 from fleet.rollouts.states import ExecutionState
 from fleet.store.database import Store, _engine
@@ -248,14 +248,14 @@ def test_a_device_is_never_in_a_rollout_and_in_an_experiment(world):
     with world.store.write() as work:
         rollout = create_rollout(work, CANDIDATE, rollout_policy(), seed="s", now=world.now).view.id
     with pytest.raises(ConflictError) as caught, world.store.write() as work:
-        command(work, rollout, "start", now=world.now)
+        command(work, rollout, Order(name="start", actor="ada"), now=world.now)
     assert f"experiment stop {number}" in caught.value.remedy
     with world.store.write() as work:
         stop(work, number, "keep", now=world.now)
     world.run(30)
     assert world.view(number).state is ExperimentState.STOPPED
     with world.store.write() as work:
-        command(work, rollout, "start", now=world.now)
+        command(work, rollout, Order(name="start", actor="ada"), now=world.now)
     with pytest.raises(ConflictError) as caught:
         world.begin(**AB)
     assert f"rollout stop {rollout}" in caught.value.remedy

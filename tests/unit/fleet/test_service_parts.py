@@ -20,7 +20,7 @@ from fleet.dashboard.pages import STATIC
 from fleet.durations import seconds_of
 from fleet.errors import ConflictError, NotFoundError
 from fleet.rollouts.explain import explain
-from fleet.rollouts.orders import command, create
+from fleet.rollouts.orders import Order, command, create
 from fleet.rollouts.states import TRANSITIONS, RolloutState
 from fleet.rollouts.tick import Tick
 from fleet.store.database import open_store
@@ -154,7 +154,7 @@ def make(store, **given):
 
 def order(store, number, name):
     with store.write() as work:
-        return command(work, number, name, now=NOW).view.state
+        return command(work, number, Order(name=name, actor="ada"), now=NOW).view.state
 
 
 def test_an_unknown_release_names_the_known(released):
