@@ -161,7 +161,7 @@ def test_a_killed_download_goes_on_where_it_stopped(
 
     ranges = [asked for path, asked in fleet.requests if "model.fp32.onnx" in path]
     assert len(ranges) == 1
-    assert int(ranges[0].removeprefix("bytes=").rstrip("-")) > 500_000
+    assert int(ranges[0].removeprefix("bytes=").partition("-")[0]) > 500_000
     sequences = [report.sequence for report in listener.reports("d-1")]
     assert sequences == sorted(sequences)
 
