@@ -61,8 +61,11 @@ class Verdict:
     metrics: tuple[MetricVerdict, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+        """For JSON: the same after it was written and read again, so that a verdict that stays is not stored anew."""
+        shown = asdict(self)
+        for metric in shown["metrics"]:
+            metric.update({name: list(value) for name, value in metric.items() if isinstance(value, tuple)})
+        return shown | {"metrics": list(shown["metrics"])}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,7 @@
 """Which windows count as evidence, and for how much; what the analysis makes of kinds, devices and many metrics."""
 
+import json
+
 import pytest
 
 from fleet.rollouts.analysis import Reference, Sample, Verdict, consequence, judge, sample_of
@@ -186,6 +188,12 @@ def test_what_a_verdict_means(outcome, mode, waited_s, follows):
     """No data pauses and never passes a gate; a report never halts."""
     verdict = None if outcome is None else Verdict(outcome=outcome, reason="")
     assert consequence(verdict, AnalysisPolicy(mode=mode), waited_s=waited_s) == follows
+
+
+def test_a_verdict_is_the_same_after_it_was_stored():
+    """Else the tick would store it again each second."""
+    shown = judge(level("nano", 6), Reference(stable=level("nano", 10)), POLICY).as_dict()
+    assert json.loads(json.dumps(shown)) == shown
 
 
 @pytest.mark.slow
