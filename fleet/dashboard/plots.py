@@ -20,8 +20,7 @@ def band(metric: Mapping[str, Any]) -> dict[str, Any] | None:
     top = max(*new, *expected) * _ROOM
     if top <= 0:
         return None
-    scale = lambda values: [round(100 * max(0.0, value) / top, 2) for value in values]  # noqa: E731
-    shown = {"new": _box(scale(new)), "expected": _box(scale(expected)), "top": top}
+    shown = {"new": _box(new, top), "expected": _box(expected, top), "top": top}
     return shown | {"label": f"new release {_three(new)}, expected {_three(expected)}"}
 
 
@@ -54,8 +53,8 @@ def over_rounds(experiment: Mapping[str, Any], name: str) -> str:
     return " ".join(f"{index * step:.1f},{HIGH - value * HIGH:.1f}" for index, value in enumerate(values))
 
 
-def _box(scaled: Sequence[float]) -> dict[str, float]:
-    low, mid, high = scaled
+def _box(values: Sequence[float], top: float) -> dict[str, float]:
+    low, mid, high = (round(100 * max(0.0, value) / top, 2) for value in values)
     return {"low": low, "mid": mid, "width": round(max(0.6, high - low), 2)}
 
 
