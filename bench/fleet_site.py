@@ -69,7 +69,7 @@ class Site:
         where = ("--data", self._folder / "data", "--url", self.url, "--state", self._folder / "devices")
         self._start("simulator", command("fleet", "simulate", *simulate, *where), to=self._folder / "simulator.json")
         err().print(f"{self.devices:,} devices enrol and connect", highlight=False)
-        self.wait_for(lambda: self.online() >= self.devices, "all devices are connected", 60 + self.devices / 20)
+        self.wait_for(lambda: self.online() >= self.devices, "all devices are connected", 60 + self.devices / 12)
 
     def close(self) -> dict[str, Any]:
         """End everything; what the simulator said."""

@@ -149,7 +149,7 @@ class _Refused(Exception):  # noqa: N818 - the update's word
         self.code = code
 
 
-class _Fetcher(FetcherInterface):  # type: ignore[misc]
+class _Fetcher(FetcherInterface):
     """Fetches over one pool of connections."""
 
     def __init__(self, http: httpx.Client) -> None:

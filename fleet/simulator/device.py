@@ -273,7 +273,7 @@ class VirtualDevice:
             hardware_class=facts.hardware_class(),
             active=ReleaseRef.parse(memory.release) if memory.release else None,
             precision="int8" if memory.release else None,
-            runtime=runtimes[0] if memory.release and runtimes else None,  # type: ignore[arg-type]
+            runtime=runtimes[0] if memory.release and runtimes else None,
             fallback=ReleaseRef.parse(memory.fallback) if memory.fallback else None,
             known_bad=tuple(ReleaseRef.parse(bad) for bad in memory.known_bad),
             power_source="simulated",

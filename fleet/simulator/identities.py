@@ -123,8 +123,8 @@ def enrol_over_api(
     folder: IdentityFolder,
     wanted: Sequence[Member],
     progress: Progress = SILENT,
-) -> dict[str, Any]:
-    """Enrol devices one by one, as devices do; the answer to the last one.
+) -> None:
+    """Enrol devices one by one, as devices do.
 
     Raises:
         UnavailableError: the service went away, or refuses a device.

@@ -19,6 +19,7 @@ from mien.release import ReleaseRef
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 FailsIn = Literal["downloading", "verifying", "building", "installing", "probing"]
+_PROBING: dict[FailsIn, float] = {"probing": 1.0}
 STEPS: tuple[FailsIn, ...] = ("downloading", "verifying", "building", "installing", "probing")
 
 
@@ -82,7 +83,7 @@ class SimulationProfile(Settings):
     """Of these times and of latencies: the standard deviation of their logarithm."""
     fail: Share = 0.0
     """Share of devices on which a release fails; which ones is decided by the seed."""
-    fails_in: dict[FailsIn, Positive] = Field(default_factory=lambda: dict[FailsIn, float](probing=1.0))
+    fails_in: dict[FailsIn, Positive] = Field(default_factory=lambda: dict(_PROBING))
     """In which step, by weight."""
     offline: Share = 0.0
     """Share of devices that stay away."""
