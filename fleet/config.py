@@ -31,8 +31,6 @@ class HttpSettings(Settings):
     tls_key: Path | None = None
     trusted_hosts: tuple[str, ...] = ()
     """Names under which browsers and devices reach the service, besides this machine's own."""
-    open_reads: bool = True
-    """Whether a caller on this machine may read without the operator token. Never applies to other callers."""
 
     @model_validator(mode="after")
     def _no_plain_text_beyond_loopback(self) -> HttpSettings:

@@ -129,22 +129,6 @@ def events(fleet: FleetDep, limit: _Limit = 100) -> list[dict[str, Any]]:
     return [{"device": item.device_id, **item.event.model_dump(mode="json")} for item in found]
 
 
-@router.get("/audit", dependencies=_CHANGE)
-def audit(fleet: FleetDep, limit: _Limit = 100) -> list[dict[str, Any]]:
-    """Who did what, newest first."""
-    with fleet.store.read() as work:
-        return [
-            {
-                "at": entry.at,
-                "actor": entry.actor,
-                "action": entry.action,
-                "subject": entry.subject,
-                "details": dict(entry.details),
-            }
-            for entry in work.audit.latest(limit)
-        ]
-
-
 def find_device(work: Work, device_id: str) -> Device:
     """A device.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -18,13 +19,14 @@ def people(service):
     return service
 
 
+@contextmanager
 def browser(service, name=None, password=PASSWORD):
     """A client that keeps cookies, as a browser does; logged in if a name is given."""
-    http = httpx.Client(base_url=service.url, headers={"Accept": "text/html"}, timeout=10)
-    if name is not None:
-        answer = http.post("/login", data={"name": name, "password": password})
-        assert answer.status_code == 303, answer.text
-    return http
+    with httpx.Client(base_url=service.url, headers={"Accept": "text/html"}, timeout=20) as http:
+        if name is not None:
+            answer = http.post("/login", data={"name": name, "password": password})
+            assert answer.status_code == 303, answer.text
+        yield http
 
 
 def proof(http):
@@ -53,7 +55,8 @@ def test_a_browser_without_a_session_is_led_to_the_login_and_back(people):
 def test_the_cookie_is_for_the_browser_alone(people):
     """Out of reach of scripts and of other sites; what the database keeps opens nothing."""
     with browser(people, "vera") as http:
-        set_cookie = browser(people).post("/login", data={"name": "vera", "password": PASSWORD}).headers["set-cookie"]
+        again = http.post("/login", data={"name": "vera", "password": PASSWORD})
+        set_cookie = again.headers["set-cookie"]
         assert {"HttpOnly", "SameSite=lax", "Path=/"} <= set(set_cookie.split("; "))
         (secret,) = http.cookies.values()
         assert secret.encode() not in (people.data / "fleet.db").read_bytes()

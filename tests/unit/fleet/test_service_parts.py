@@ -80,9 +80,9 @@ def test_nested_facts_have_dotted_names():
 def test_the_command_line_wins_over_the_file(tmp_path):
     """And only over what it names."""
     path = tmp_path / "fleet.yaml"
-    path.write_text("http: {port: 9000, open_reads: false}\n")
+    path.write_text("http: {port: 9000, names: [], trusted_hosts: [fleet.test]}\n")
     settings = read_fleet(path, {"http.port": 9001, "mqtt.port": None})
-    assert (settings.http.port, settings.http.open_reads) == (9001, False)
+    assert (settings.http.port, settings.http.trusted_hosts) == (9001, ("fleet.test",))
 
 
 def test_an_unknown_setting_is_refused_with_the_nearest(tmp_path):
