@@ -3,14 +3,12 @@
 Two connections under one name would end each other, and streams need not be able to give orders. Over TLS the name is
 that of the service's certificate with ``.streams`` behind it, in a certificate that the fleet's authority issues here.
 
-Processes of the service share requests as a group whose name is a secret. A Mosquitto lets any client join any group
-and then holds back what that client may not read: a device that knew the name could make requests vanish.
+Processes of the service share requests as a group whose name is a secret (:mod:`fleet.broker.secret_group`).
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import os
 import secrets
 from dataclasses import replace
 from pathlib import Path
@@ -23,13 +21,13 @@ from cryptography.x509.oid import NameOID
 
 from fleet.broker.interface import BrokerAccess
 from fleet.broker.mosquitto import stream_name
+from fleet.broker.secret_group import secret_group
 from fleet.config import StreamSettings
 from fleet.identity.ca import Authority
 from mien.errors import ConfigError
-from mien.files import write_bytes, write_text
+from mien.files import write_bytes
 
 _RENEW_BEFORE = dt.timedelta(days=120)
-_GROUP_BYTES = 16
 
 
 class StreamParty(NamedTuple):
@@ -56,8 +54,7 @@ def stream_party(
     Raises:
         ConfigError: the service's certificate cannot be read.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    group = _group(folder / "group")
+    group = secret_group(folder / "group")
     if not access.tls or access.client_cert is None:
         return StreamParty(access, f"mien-fleet-streams-{secrets.token_hex(4)}", group)
     if settings.client_cert is not None:
@@ -88,20 +85,6 @@ def common_name(certificate: Path) -> str:
             found=str(error),
             wanted="what 'mien fleet broker config' wrote",
         ) from error
-
-
-def _group(path: Path) -> str:
-    """The secret name, made by whichever process comes first."""
-    made = secrets.token_hex(_GROUP_BYTES)
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-            stream.write(made)
-    except FileExistsError:
-        found = path.read_text().strip()
-        if len(found) == len(made):
-            return found
-        write_text(path, made, mode=0o600)
-    return made
 
 
 def _does(certificate: Path, key: Path, authority: Authority, now: dt.datetime) -> bool:

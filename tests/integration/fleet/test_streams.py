@@ -237,3 +237,25 @@ def test_a_file_that_claims_to_be_endless_is_refused_before_it_is_stored(new_sit
         device.fetch()
     assert caught.value.code == "endless_data"
     assert device.fetcher.stored_bytes() == 0
+
+
+def test_a_group_whose_name_is_known_would_lose_what_is_shared(new_site):
+    """Why the name is a secret: who joins a group is picked in turn, may not read, and the sender is told 'Success'."""
+    site, known = new_site().start(), "known"
+    thief, sender = Eavesdropper(site.device("cam-2")), Eavesdropper(site.device("cam-1"))
+    errand = replace(
+        site.device("cam-9"),
+        device_id="mien.fleet.2",
+        certificate=str(site.folder / "broker" / "fleet-2.pem"),
+        key=str(site.folder / "broker" / "fleet-2.key"),
+    )
+    member = Eavesdropper(errand)
+    for one in (member, thief):
+        one.listen(f"$share/{known}/mien/v1/+/m")
+    answers = {sender.say("mien/v1/cam-1/m") for _ in range(20)}
+    assert answers == {"Success"}
+    wait_until(lambda: len(member.heard) >= 8, what="the member's share")
+    assert len(member.heard) <= 12
+    assert len((site.folder / "streams" / "group").read_text()) == 32
+    for one in (thief, sender, member):
+        one.client.loop_stop()
