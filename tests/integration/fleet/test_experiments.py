@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.fake_device import Behaviour, Figures, wait_until
-from tests.integration.fleet.conftest import AT_ONCE
+from tests.integration.fleet.conftest import AT_ONCE, FAST
 from tests.integration.fleet.test_browser import browser  # noqa: F401 - a fixture
 
 BANDIT = """
@@ -45,10 +45,10 @@ def begin(service, policy) -> int:
     return int(json.loads(done.stdout)["id"])
 
 
-def both_releases(service, start_devices, count=4):
-    """Devices on the first release, and a second one that is twice as quick."""
-    quick = Behaviour(figures={"1.1.0": Figures(latency_ms=11.0)})
-    start_devices(count, quick)
+def both_releases(service, start_devices, count=4, slow=None):
+    """Devices on the first release, a second one that is twice as quick, and a third that is as slow as is said."""
+    figures = {"1.1.0": Figures(latency_ms=11.0), **({"1.2.0": slow} if slow else {})}
+    start_devices(count, Behaviour(figures=figures))
     service.publish("1.0.0")
     service.publish("1.1.0")
     service.ended(service.rollout("1.0.0", AT_ONCE))
@@ -81,7 +81,10 @@ def test_a_bandit_learns_over_the_real_broker_and_is_stopped(service, start_devi
 
 def test_pages_of_experiments_and_verdicts_are_whole_at_both_widths(service, start_devices, policy, browser):  # noqa: F811
     """Plots are drawn, nothing is wider than the screen, nobody complains; an operator's button stops it."""
-    both_releases(service, start_devices)
+    both_releases(service, start_devices, slow=Figures(fps=9.0))
+    service.publish("1.2.0")
+    halted = service.ended(service.rollout("1.2.0", FAST))
+    assert halted["state"] == "stopped"
     number = begin(service, policy)
     wait_until(lambda: service.get(f"/experiments/{number}")["chance"], what="a round", timeout_s=60)
     wait_until(lambda: service.get(f"/experiments/{number}")["verdict"], what="a look", timeout_s=60)
@@ -95,12 +98,14 @@ def test_pages_of_experiments_and_verdicts_are_whole_at_both_widths(service, sta
         page.wait_for_url(f"{service.url}/")
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        for name in ("experiments", f"experiments/{number}", "rollouts/1"):
+        for name in ("experiments", f"experiments/{number}", "rollouts/2"):
             page.goto(f"{service.url}/{name}")
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, width)
             assert page.locator("h1").count() == 1
             if SHOTS:
                 page.screenshot(path=f"{SHOTS}/{name.replace('/', '-')}-{width}.png", full_page=True)
+        assert page.locator("svg.band .new.bad").count() == 1
+        assert "fps: fail, now 9" in page.locator(".sentences").inner_text()
         page.goto(f"{service.url}/experiments/{number}")
         assert page.locator("svg.curve polyline").count() == 4
         assert page.locator("svg.band").count() >= 2
