@@ -91,7 +91,8 @@ def _wave(rollout: RolloutView, wave: WaveView, devices: Sequence[DeviceView]) -
     counts = Counter(execution.state for execution in executions)
     shown = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no device"
     needed = rollout.policy.success_of(wave.number).at_least(len(counted(executions, rollout)))
-    told = [f"Wave {wave.number + 1} of {total} ({name}) is {wave.state}: {shown}; it needs {needed} SUCCEEDED."]
+    stands = "was ended" if wave.state is WaveState.ERROR else f"is {wave.state}"
+    told = [f"Wave {wave.number + 1} of {total} ({name}) {stands}: {shown}; it needs {needed} SUCCEEDED."]
     told += _failures(executions)
     if rollout.state in ENDED:
         return told

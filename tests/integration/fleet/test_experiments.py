@@ -104,7 +104,7 @@ def test_pages_of_experiments_and_verdicts_are_whole_at_both_widths(service, sta
             assert page.locator("h1").count() == 1
             if SHOTS:
                 page.screenshot(path=f"{SHOTS}/{name.replace('/', '-')}-{width}.png", full_page=True)
-        assert page.locator("svg.band .new.bad").count() == 1
+        assert page.locator("svg.band rect.new.bad").count() == 1
         assert "fps: fail, now 9" in page.locator(".sentences").inner_text()
         page.goto(f"{service.url}/experiments/{number}")
         assert page.locator("svg.curve polyline").count() == 4
