@@ -16,9 +16,7 @@ from edge.update.by_hand import Request, Requests, record_of, way_back
 from edge.update.deployment import Deployment
 from edge.update.installer import Installer
 from edge.update.interface import (
-    MOST_TRIES,
     REFUSED_CODES,
-    WAITED_OUT_CODES,
     Device,
     ReleaseSource,
     Reporter,
@@ -41,8 +39,6 @@ _log = logging.getLogger(__name__)
 
 _E = UpdateEvent
 _LONGEST_PAUSE_S = 30.0
-_LONGEST_SHED_S = 6 * 3600.0
-"""So long is a busy server waited for in one deployment, beyond the deployment's own time."""
 _UNKNOWN = ""
 """Before the fleet has said anything since the start."""
 _AGAIN = "deploy the release again"
@@ -321,25 +317,13 @@ class Updater:
                 waiting.for_download()
                 continue
             except UpdateFault as fault:
-                self._check_passes(deployment, fault, tries, pause_s)
+                waiting.check_passes(fault, tries, pause_s)
                 _log.warning("%s; trying again", fault)
                 if fault.wait_s is not None:
                     waiting.for_server(max(fault.wait_s, pause_s))
                 elif self._cancel.wait(pause_s):
                     raise UpdateCancelled from fault
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-
-    @staticmethod
-    def _check_passes(deployment: Deployment, fault: UpdateFault, tries: int, pause_s: float) -> None:
-        """Raise a fault after which another try is of no use."""
-        if fault.wait_s is not None:
-            may_pass = deployment.record.shed_s < _LONGEST_SHED_S
-        elif fault.code in MOST_TRIES:
-            may_pass = tries < MOST_TRIES[fault.code]
-        else:
-            may_pass = fault.code in WAITED_OUT_CODES
-        if not may_pass or deployment.seconds_left() <= pause_s:
-            raise fault
 
     def _probe(self, deployment: Deployment, installed: Installed, before: LiveFigures | None) -> None:
         desired = deployment.record.desired

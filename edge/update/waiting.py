@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from edge.transport.pace import Throttle
 from edge.update.deployment import Deployment
-from edge.update.interface import UpdateCancelled, UpdateFault
+from edge.update.interface import MOST_TRIES, WAITED_OUT_CODES, UpdateCancelled, UpdateFault
 from edge.update.timetable import SiteTimes, Timetable
 from mien.errors import ConfigError
 from mien.messages import WaitsFor
@@ -21,6 +21,8 @@ from mien.messages import WaitsFor
 _log = logging.getLogger(__name__)
 
 _STEP_S = 1.0
+_LONGEST_SHED_S = 6 * 3600.0
+"""So long is a busy server waited for in one deployment, beyond the deployment's own time."""
 _QUIET_S = 5.0
 """A busy server's shorter pauses are not reported."""
 
@@ -92,6 +94,26 @@ class Waiting:
         begun = self._clock()
         self._until(begun + wait_s, "server", quietly=wait_s < _QUIET_S)
         self._deployment.note(shed_s=self._deployment.record.shed_s + max(self._clock() - begun, 0.0))
+
+    def check_passes(self, fault: UpdateFault, tries: int, pause_s: float) -> None:
+        """Raise a fault after which another try is of no use.
+
+        Args:
+            fault: what was wrong.
+            tries: so far.
+            pause_s: how long the next pause would be.
+
+        Raises:
+            UpdateFault: the same.
+        """
+        if fault.wait_s is not None:
+            may_pass = self._deployment.record.shed_s < _LONGEST_SHED_S
+        elif fault.code in MOST_TRIES:
+            may_pass = tries < MOST_TRIES[fault.code]
+        else:
+            may_pass = fault.code in WAITED_OUT_CODES
+        if not may_pass or self._deployment.seconds_left() <= pause_s:
+            raise fault
 
     def arrived(self, count: int) -> None:
         """Count bytes of a download; reads no further while the limit on bytes is exceeded.
