@@ -12,13 +12,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, Field
 
-from fleet.api.deps import DeviceDep, Fleet, FleetDep, operator, reader
+from fleet.api.deps import DeviceDep, Fleet, FleetDep, OperatorDep, reader
 from fleet.store.engines import OfferedEngine
 
 device_router = APIRouter(prefix="/api/device/v1/engines", tags=["device"])
 router = APIRouter(prefix="/api/v1/engines", tags=["engines"], dependencies=[Depends(reader)])
 Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
-_BY = "operator"
 
 
 async def body_of(request: Request) -> bytes:
@@ -69,22 +68,22 @@ def engine(beginning: str, fleet: FleetDep) -> dict[str, Any]:
         return engine_json(work.engines.named(beginning))
 
 
-@router.post("/{beginning}/approve", dependencies=[Depends(operator)])
-def approve(beginning: str, fleet: FleetDep) -> dict[str, Any]:
+@router.post("/{beginning}/approve")
+def approve(beginning: str, actor: OperatorDep, fleet: FleetDep) -> dict[str, Any]:
     """Sign an engine that waits for a person."""
-    return _changed(fleet, fleet.engines.approve(beginning, _BY))
+    return _changed(fleet, fleet.engines.approve(beginning, actor))
 
 
-@router.post("/{beginning}/reject", dependencies=[Depends(operator)])
-def reject(beginning: str, why: Why, fleet: FleetDep) -> dict[str, Any]:
+@router.post("/{beginning}/reject")
+def reject(beginning: str, why: Why, actor: OperatorDep, fleet: FleetDep) -> dict[str, Any]:
     """Refuse an engine that is not decided about."""
-    return _changed(fleet, fleet.engines.reject(beginning, _BY, why.reason or "a person refused it"))
+    return _changed(fleet, fleet.engines.reject(beginning, actor, why.reason or "a person refused it"))
 
 
-@router.post("/{beginning}/withdraw", dependencies=[Depends(operator)])
-def withdraw(beginning: str, why: Why, fleet: FleetDep) -> dict[str, Any]:
+@router.post("/{beginning}/withdraw")
+def withdraw(beginning: str, why: Why, actor: OperatorDep, fleet: FleetDep) -> dict[str, Any]:
     """Sign an engine no longer."""
-    return _changed(fleet, fleet.engines.withdraw(beginning, _BY, why.reason or "a person withdrew it"))
+    return _changed(fleet, fleet.engines.withdraw(beginning, actor, why.reason or "a person withdrew it"))
 
 
 def engine_json(offered: OfferedEngine) -> dict[str, Any]:

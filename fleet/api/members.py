@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
-from fleet.api.deps import Fleet, FleetDep, operator, terms
+from fleet.api.deps import Fleet, FleetDep, OperatorDep, operator, terms
 from fleet.api.ops import device_shape, find_device
 from fleet.broker.mosquitto import access_rules
 from fleet.identity.members import Listed, accept, preauthorise, reject, revoke
@@ -36,37 +36,37 @@ class ListRequest(BaseModel):
 
 
 @router.post("/devices/preauthorise", status_code=201)
-def list_devices(body: ListRequest, fleet: FleetDep) -> list[dict[str, Any]]:
+def list_devices(body: ListRequest, actor: OperatorDep, fleet: FleetDep) -> list[dict[str, Any]]:
     """List boards by serial number."""
     wanted = [Listed(serial_number=item.serial_number, device_id=item.device_id) for item in body.devices]
     with fleet.store.write() as work:
-        listed = preauthorise(work, body.group, wanted, now=fleet.clock())
+        listed = preauthorise(work, body.group, wanted, now=fleet.clock(), actor=actor)
     fleet.changes.note()
     return [device_shape(fleet, device) for device in listed]
 
 
 @router.post("/devices/{device_id}/accept")
-def accept_device(device_id: str, fleet: FleetDep) -> dict[str, Any]:
+def accept_device(device_id: str, actor: OperatorDep, fleet: FleetDep) -> dict[str, Any]:
     """Let a device in."""
     with fleet.store.write() as work:
         known = find_device(work, device_id)
-        device = accept(work, fleet.authority, known, now=fleet.clock(), days=terms(fleet).days)
+        device = accept(work, fleet.authority, known, now=fleet.clock(), days=terms(fleet).days, actor=actor)
     return _changed(fleet, device)
 
 
 @router.post("/devices/{device_id}/reject")
-def reject_device(device_id: str, fleet: FleetDep) -> dict[str, Any]:
+def reject_device(device_id: str, actor: OperatorDep, fleet: FleetDep) -> dict[str, Any]:
     """Refuse a device."""
     with fleet.store.write() as work:
-        device = reject(work, find_device(work, device_id), now=fleet.clock())
+        device = reject(work, find_device(work, device_id), now=fleet.clock(), actor=actor)
     return _changed(fleet, device)
 
 
 @router.post("/devices/{device_id}/revoke")
-def revoke_device(device_id: str, fleet: FleetDep) -> dict[str, Any]:
+def revoke_device(device_id: str, actor: OperatorDep, fleet: FleetDep) -> dict[str, Any]:
     """Refuse a device for good. It is refused here even where the broker cannot be told; ``broker`` says."""
     with fleet.store.write() as work:
-        device = revoke(work, find_device(work, device_id), now=fleet.clock())
+        device = revoke(work, find_device(work, device_id), now=fleet.clock(), actor=actor)
     fleet.nudge()
     try:
         told = fleet.shut_out()

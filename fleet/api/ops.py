@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from fleet.api.deps import Fleet, FleetDep, operator, reader
+from fleet.api.deps import Fleet, FleetDep, OperatorDep, reader
 from fleet.api.shapes import device_json, release_json
 from fleet.errors import NotFoundError
 from fleet.identity.enrol import check_group
@@ -22,7 +22,6 @@ from mien.release import ReleaseRef
 
 router = APIRouter(prefix="/api/v1", tags=["operators"])
 _READ = [Depends(reader)]
-_CHANGE = [Depends(operator)]
 _Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
@@ -47,8 +46,8 @@ class ReleaseRequest(_Body):
     manifest_sha256: str
 
 
-@router.post("/tokens", status_code=201, dependencies=_CHANGE)
-def create_token(body: TokenRequest, fleet: FleetDep) -> dict[str, Any]:
+@router.post("/tokens", status_code=201)
+def create_token(body: TokenRequest, actor: OperatorDep, fleet: FleetDep) -> dict[str, Any]:
     """Make an enrolment token; its text is shown once."""
     check_group(body.group)
     now = fleet.clock()
@@ -61,7 +60,9 @@ def create_token(body: TokenRequest, fleet: FleetDep) -> dict[str, Any]:
     )
     with fleet.store.write() as work:
         work.tokens.add(stored, at=now)
-        work.audit.note("token.create", stored.id, at=now, group=body.group, uses=body.uses, review=body.review)
+        work.audit.note(
+            "token.create", stored.id, at=now, actor=actor, group=body.group, uses=body.uses, review=body.review
+        )
     return {
         "token": text,
         "id": stored.id,
@@ -102,8 +103,8 @@ def releases(fleet: FleetDep) -> list[dict[str, Any]]:
         return [release_json(release) for release in work.releases.all()]
 
 
-@router.post("/releases", status_code=201, dependencies=_CHANGE)
-def register_release(body: ReleaseRequest, fleet: FleetDep) -> dict[str, Any]:
+@router.post("/releases", status_code=201)
+def register_release(body: ReleaseRequest, actor: OperatorDep, fleet: FleetDep) -> dict[str, Any]:
     """Take note of a release that was published into the registry."""
     ref = ReleaseRef.parse(f"{body.name}@{body.version}")
     now = fleet.clock()
@@ -116,7 +117,7 @@ def register_release(body: ReleaseRequest, fleet: FleetDep) -> dict[str, Any]:
         )
     with fleet.store.write() as work:
         if work.releases.put(release):
-            work.audit.note("release.publish", str(ref), at=now, manifest_sha256=release.manifest_sha256)
+            work.audit.note("release.publish", str(ref), at=now, actor=actor, manifest_sha256=release.manifest_sha256)
     fleet.changes.note()
     return release_json(release)
 

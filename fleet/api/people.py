@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fleet.api.deps import AdminDep, CallerDep, Fleet, FleetDep, door, operator
 from fleet.people import members, passwords
+from fleet.people.door import new_token
 from fleet.people.roles import LOCAL, Role
 from fleet.store.people import ApiToken, User
 from mien.errors import ConfigError
@@ -68,7 +69,7 @@ class ApiTokenRequest(_Body):
 def login(body: LoginRequest, request: Request, fleet: FleetDep) -> dict[str, Any]:
     """Exchange name and password for an API token with the person's own role."""
     user = door(fleet).knock(body.name, body.password, address_of(request))
-    text, kept = members.new_token(user.name, body.label, user.role, now=fleet.clock(), ttl_s=body.ttl_s)
+    text, kept = new_token(user.name, body.label, user.role, now=fleet.clock(), ttl_s=body.ttl_s)
     with fleet.store.write() as work:
         work.api_tokens.add(kept)
         work.audit.note("person.login", user.name, at=fleet.clock(), actor=user.name, token=kept.id)

@@ -11,6 +11,7 @@ from fleet.errors import ConflictError
 from fleet.identity.ca import Authority, read_request
 from fleet.identity.enrol import check_group, checked_serial_number
 from fleet.identity.membership import MemberEvent, MemberState, advance
+from fleet.people.roles import LOCAL
 from fleet.store.devices import Applicant, Device
 from fleet.store.work import Work
 from mien.errors import ConfigError, TrustError
@@ -37,7 +38,7 @@ class Terms:
     grace_s: float
 
 
-def accept(work: Work, authority: Authority, device: Device, *, now: float, days: float) -> Device:
+def accept(work: Work, authority: Authority, device: Device, *, now: float, days: float, actor: str = LOCAL) -> Device:
     """Let a device in that waits or was rejected.
 
     Raises:
@@ -53,22 +54,22 @@ def accept(work: Work, authority: Authority, device: Device, *, now: float, days
     work.devices.move(device.id, state)
     issued = authority.issue_device(read_request(device.request_pem), device.id, days=days, now=now)
     work.devices.certify(device.id, issued, at=now)
-    work.audit.note("device.accept", device.id, at=now)
+    work.audit.note("device.accept", device.id, at=now, actor=actor)
     return work.devices.get(device.id)
 
 
-def reject(work: Work, device: Device, *, now: float) -> Device:
+def reject(work: Work, device: Device, *, now: float, actor: str = LOCAL) -> Device:
     """Refuse a device that waits, or take a serial number off the list.
 
     Raises:
         ConflictError: it is in no such state.
     """
     work.devices.move(device.id, advance(device.state, MemberEvent.REJECT))
-    work.audit.note("device.reject", device.id, at=now)
+    work.audit.note("device.reject", device.id, at=now, actor=actor)
     return work.devices.get(device.id)
 
 
-def revoke(work: Work, device: Device, *, now: float) -> Device:
+def revoke(work: Work, device: Device, *, now: float, actor: str = LOCAL) -> Device:
     """Take a device's identity away for good. Revoking again changes nothing.
 
     Raises:
@@ -76,11 +77,11 @@ def revoke(work: Work, device: Device, *, now: float) -> Device:
     """
     if advance(device.state, MemberEvent.REVOKE) is not device.state:
         work.devices.revoke(device.id, at=now)
-        work.audit.note("device.revoke", device.id, at=now)
+        work.audit.note("device.revoke", device.id, at=now, actor=actor)
     return work.devices.get(device.id)
 
 
-def preauthorise(work: Work, group: str, listed: Sequence[Listed], *, now: float) -> list[Device]:
+def preauthorise(work: Work, group: str, listed: Sequence[Listed], *, now: float, actor: str = LOCAL) -> list[Device]:
     """Put serial numbers on the list: the device that names one with a token of the group is accepted at once.
 
     Raises:
@@ -100,7 +101,7 @@ def preauthorise(work: Work, group: str, listed: Sequence[Listed], *, now: float
         )
     for device_id, serial_number in wanted.items():
         _list(work, group, device_id, serial_number, now=now)
-    work.audit.note("device.preauthorise", group, at=now, serial_numbers=len(wanted))
+    work.audit.note("device.preauthorise", group, at=now, actor=actor, serial_numbers=len(wanted))
     return [work.devices.get(device_id) for device_id in wanted]
 
 
