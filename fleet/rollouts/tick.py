@@ -75,24 +75,31 @@ class Tick:
         return steps
 
     def _settle(self, rollout_id: int) -> int:
-        for step in range(_MOST_STEPS):
-            if not self._step(rollout_id):
-                return step
+        steps = int(self._follow(rollout_id, self._clock()))
+        while steps < _MOST_STEPS:
+            actions = self._step(rollout_id, moved=steps > 0)
+            if not actions:
+                return steps
+            steps += 1
+            if all(isinstance(action, Tell) for action in actions):
+                return steps  # as many as may be told were told, and nothing follows from that before they answer
         raise InternalError(f"rollout {rollout_id} does not come to rest", found=f"{_MOST_STEPS} steps in one tick")
 
-    def _step(self, rollout_id: int) -> bool:
+    def _step(self, rollout_id: int, *, moved: bool) -> Sequence[Action]:
+        """One step; where something moved just now there is likely more to do, so nobody looks whether there is."""
         now = self._clock()
-        if self._follow(rollout_id, now):
-            return True
-        with self._store.read() as work:
-            _, actions, verdict = _planned(work, rollout_id, now)
+        if not moved:
+            with self._store.read() as work:
+                _, actions, verdict = _planned(work, rollout_id, now)
+            if not actions:
+                self._note_verdict(rollout_id, verdict)
+                return ()
+        with self._store.write() as work:
+            rollout, actions, verdict = _planned(work, rollout_id, now)
+            _Applier(work, rollout_id, now).apply(actions, rollout)
         if not actions:
             self._note_verdict(rollout_id, verdict)
-            return False
-        with self._store.write() as work:
-            rollout, actions, _ = _planned(work, rollout_id, now)
-            _Applier(work, rollout_id, now).apply(actions, rollout)
-        return bool(actions)
+        return actions
 
     def _follow(self, rollout_id: int, now: float) -> bool:
         """Take in what devices say that are at it: most of what happens, and it needs no other device."""

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Table, bindparam, or_, select, text, true, update
+from sqlalchemy import ColumnElement, Table, Text, bindparam, or_, select, text, true, update
+from sqlalchemy import cast as type_cast
 from sqlalchemy.orm import Session
 
 from fleet.identity.ca import Issued
 from fleet.identity.membership import MemberState
 from fleet.rollouts.view import DeviceView
 from fleet.store.bulk import rows_at_once, update_by_key
-from fleet.store.models import CertificateRow, DeviceRow
+from fleet.store.models import CertificateRow, DeviceRow, ExecutionRow
 from fleet.store.newer import LastWindow, is_stale, with_boot_before
+from fleet.store.rollouts import busy_rows
 from mien.messages import Desired, Status, Twin, UpdateReport
 
 _TABLE = cast("Table", DeviceRow.__table__)
@@ -29,6 +34,8 @@ WHERE devices.id = ANY(:ids) AND state = :state ORDER BY devices.id FOR NO KEY U
 """
 """PostgreSQL's way: one look at the JSON for three of its fields, one array for all ids, rows locked in order."""
 _NOTHING: frozenset[str] = frozenset()
+_AT_ONCE = 5000
+"""Ids named in one query; databases bound the number of values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,12 +167,22 @@ class Devices:
 
     def views(self, device_ids: Collection[str] | None = None) -> list[DeviceView]:
         """Every accepted device as the planner sees it, or those of some ids, by id."""
-        desired, bad = DeviceRow.desired["deployment_id"].as_string(), DeviceRow.twin["known_bad"]
-        told = (DeviceRow.online, DeviceRow.online_since, DeviceRow.last_seen_at, DeviceRow.release, bad, desired)
-        chosen = select(DeviceRow.id, DeviceRow.group, DeviceRow.labels, *told).where(DeviceRow.state == ACCEPTED)
-        if device_ids is not None:
-            chosen = chosen.where(DeviceRow.id.in_(sorted(device_ids)))
-        return [_seen(*row) for row in self._session.execute(chosen.order_by(DeviceRow.id))]
+        if device_ids is None:
+            return self._views(true())
+        return [view for some in _parts(device_ids) for view in self._views(DeviceRow.id.in_(some))]
+
+    def busy(self, rollout_id: int) -> list[DeviceView]:
+        """Accepted devices that a rollout told something and that have not ended it; see :meth:`Rollouts.busy`."""
+        theirs = select(ExecutionRow.device_id).where(ExecutionRow.rollout_id == rollout_id, busy_rows())
+        return self._views(DeviceRow.id.in_(theirs))
+
+    def _views(self, which: ColumnElement[bool]) -> list[DeviceView]:
+        known = _TABLE.c  # read faster than the class' attributes
+        desired, bad = known.desired["deployment_id"].as_string(), known.twin["known_bad"].as_string()
+        labels = type_cast(known.labels, Text)  # read by _seen, once for all devices that have the same
+        told = (known.online, known.online_since, known.last_seen_at, known.release, bad, desired)
+        chosen = select(known.id, known.device_group, labels, *told).where(known.state == ACCEPTED, which)
+        return [_seen(*row) for row in self._session.execute(chosen.order_by(known.id)).all()]
 
     def undecided(self, release: str) -> list[DeviceView]:
         """Accepted devices that nobody told anything, and that run another release or none."""
@@ -226,8 +243,10 @@ class Devices:
 
     def load(self, device_ids: Collection[str]) -> None:
         """Read rows at once which the next calls would read one by one."""
-        rows = self._session.scalars(select(DeviceRow).where(DeviceRow.id.in_(sorted(device_ids))))
-        self._loaded = list(rows)  # the session forgets rows that nobody holds
+        rows: list[DeviceRow] = []
+        for some in _parts(device_ids):
+            rows += self._session.scalars(select(DeviceRow).where(DeviceRow.id.in_(some)))
+        self._loaded = rows  # the session forgets rows that nobody holds
 
     def heard(self, device_ids: Collection[str], windows: Mapping[str, str], *, at: float) -> None:
         """Note from whom something came, and the last windows, JSON by device, of those who sent a newer one."""
@@ -299,25 +318,41 @@ class Devices:
 def _seen(  # noqa: PLR0913, PLR0917 - the columns
     device_id: str,
     group: str,
-    labels: Mapping[str, str],
+    labels: str,
     online: bool,
     online_since: float | None,
     last_seen_at: float | None,
     release: str | None,
-    bad: Sequence[Mapping[str, str]] | None,
+    bad: str | None,
     desired: str | None,
 ) -> DeviceView:
     return DeviceView(
         id=device_id,
         group=group,
-        labels=labels,
+        labels=_labels(labels),
         online=online,
         online_since=online_since,
         offline_since=None if online else last_seen_at,
         release=release,
-        known_bad=frozenset(f"{ref['name']}@{ref['version']}" for ref in bad) if bad else _NOTHING,
+        known_bad=_known_bad(bad) if bad else _NOTHING,
         desired_deployment=desired,
     )
+
+
+@lru_cache(maxsize=4096)
+def _labels(told: str) -> Mapping[str, str]:
+    return MappingProxyType(json.loads(told))
+
+
+@lru_cache(maxsize=4096)
+def _known_bad(told: str) -> frozenset[str]:
+    return frozenset(f"{ref['name']}@{ref['version']}" for ref in json.loads(told) or ())
+
+
+def _parts(device_ids: Collection[str]) -> Iterator[list[str]]:
+    """Ids in parts that one query can name."""
+    names = sorted(device_ids)
+    return (names[begin : begin + _AT_ONCE] for begin in range(0, len(names), _AT_ONCE))
 
 
 def _new_row(applicant: Applicant, *, at: float) -> DeviceRow:

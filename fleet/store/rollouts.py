@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import JSON, Row, and_, case, exists, null, or_, select, type_coerce
+from sqlalchemy import JSON, ColumnElement, Row, Table, and_, case, exists, false, null, or_, select, true, type_coerce
 from sqlalchemy.orm import Session
 
 from fleet.rollouts.policy import RolloutPolicy
@@ -35,6 +35,9 @@ class Rollout:
     """What people said when they approved or denied, oldest first."""
 
 
+_TABLE = cast("Table", ExecutionRow.__table__)  # its columns are read faster than the class' attributes
+_ANY: ColumnElement[bool] = true()
+_STATES = {str(state): state for state in ExecutionState}
 _AT_ONCE = 5000
 """Rows named in one query; databases bound the number of values."""
 
@@ -79,6 +82,11 @@ class Rollouts:
         """A rollout as the planner needs it: reports only of devices that have not ended well."""
         row = self._session.get(RolloutRow, rollout_id)
         return self._whole(row, lean=True) if row else None
+
+    def busy(self, rollout_id: int) -> Rollout | None:
+        """A rollout with only those devices that were told something and have not ended it."""
+        row = self._session.get(RolloutRow, rollout_id)
+        return self._whole(row, lean=True, which=busy_rows()) if row else None
 
     def to_follow(self) -> list[int]:
         """Rollouts in which something may still happen, by number.
@@ -258,12 +266,14 @@ class Rollouts:
         row.revert_report = body
         return True
 
-    def _whole(self, row: RolloutRow, *, lean: bool = False) -> Rollout:
+    def _whole(self, row: RolloutRow, *, lean: bool = False, which: ColumnElement[bool] = _ANY) -> Rollout:
         waves = self._session.scalars(
             select(WaveRow).where(WaveRow.rollout_id == row.id).order_by(WaveRow.number)
         ).all()
         executions = self._session.execute(
-            select(*_columns(lean=lean)).where(ExecutionRow.rollout_id == row.id).order_by(ExecutionRow.queued_at)
+            select(*_columns(lean=lean))
+            .where(ExecutionRow.rollout_id == row.id, which)
+            .order_by(ExecutionRow.queued_at)
         ).all()
         return Rollout(
             view=_view(row, waves, executions),
@@ -281,10 +291,16 @@ class Rollouts:
         )
 
 
+def busy_rows() -> ColumnElement[bool]:
+    """Which executions are of devices that were told something and have not ended it."""
+    told = and_(ExecutionRow.state.in_([str(state) for state in OPEN]), ExecutionRow.waiting.is_(false()))
+    return or_(told, ExecutionRow.revert_state == str(RevertState.IN_PROGRESS))
+
+
 def _columns(*, lean: bool) -> list[Any]:
     """The columns of an execution, in the order of :func:`_execution`; lean: without reports that nobody asks for."""
-    report: Any = ExecutionRow.report
-    back: Any = ExecutionRow.revert_report
+    report: Any = _TABLE.c.report
+    back: Any = _TABLE.c.revert_report
     if lean:
         told = ExecutionRow.state.in_([str(state) for state in (*OPEN, ExecutionState.FAILED)])
         report = type_coerce(case((told, ExecutionRow.report), else_=null()), JSON)
@@ -292,7 +308,7 @@ def _columns(*, lean: bool) -> list[Any]:
         back = type_coerce(case((returns, ExecutionRow.revert_report), else_=null()), JSON)
     plain = ("device_id", "wave", "deployment_id", "state", "detail", "previous", "queued_at", "waiting", "not_before")
     more = ("attempts", "started_at", "ended_at", "revert_id", "revert_at", "revert_state")
-    return [*(getattr(ExecutionRow, name) for name in (*plain, *more)), report, back]
+    return [*(_TABLE.c[name] for name in (*plain, *more)), report, back]
 
 
 def _view(row: RolloutRow, waves: Sequence[WaveRow], executions: Sequence[Row[Any]]) -> RolloutView:
@@ -325,7 +341,7 @@ def _execution(row: Sequence[Any]) -> ExecutionView:
         device_id=device_id,
         wave=wave,
         deployment_id=deployment_id,
-        state=ExecutionState(state),
+        state=_STATES[state],
         detail=detail,
         previous=previous,
         queued_at=queued_at,
