@@ -15,10 +15,13 @@ from itertools import chain
 from typing import Any, cast
 
 from sqlalchemy import Connection, Select, Table, func, select
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
 Values = Sequence[tuple[Any, ...]]
 
+_NOT_UNIQUE = "23505"
+"""PostgreSQL's unique_violation."""
 _AT_ONCE = 250
 """Rows in one statement of SQLite."""
 
@@ -50,9 +53,7 @@ def insert_new(session: Session, table: Table, columns: Sequence[str], rows: Val
     names, once = ", ".join(columns), ", ".join(columns[:unique])
     rows = sorted(rows, key=lambda row: row[:unique])  # neighbours in the index; and two workers cannot cross
     if connection.dialect.name == "postgresql":
-        source = _staged(connection, table, columns, rows)
-        statement = f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {source} ON CONFLICT ({once}) DO NOTHING"  # noqa: S608 - names of ours
-        return connection.exec_driver_sql(statement).rowcount
+        return _copy_new(connection, table, columns, rows, once)
     return sum(
         connection.exec_driver_sql(
             f"INSERT INTO {table.name} ({names}) VALUES {_marks(part, columns)} ON CONFLICT ({once}) DO NOTHING",  # noqa: S608 - names of ours
@@ -104,6 +105,35 @@ def _marks(part: Values, columns: Sequence[str]) -> str:
     return ", ".join([f"({', '.join('?' * len(columns))})"] * len(part))
 
 
+def _copy_new(connection: Connection, table: Table, columns: Sequence[str], rows: Values, once: str) -> int:
+    """Straight into the table, which does when nothing is there yet; else by way of a table of the connection's own."""
+    names = ", ".join(columns)
+    try:
+        with connection.begin_nested():
+            _copy(connection, table.name, names, rows)
+    except IntegrityError as error:
+        if getattr(error.orig, "sqlstate", None) != _NOT_UNIQUE:
+            raise
+        source = _staged(connection, table, columns, rows)
+        return connection.exec_driver_sql(
+            f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {source} ON CONFLICT ({once}) DO NOTHING"  # noqa: S608 - names of ours
+        ).rowcount
+    return len(rows)
+
+
+def _copy(connection: Connection, target: str, names: str, rows: Values) -> None:
+    """COPY, with its errors as SQLAlchemy's, like those of every other statement."""
+    import psycopg
+
+    statement = f"COPY {target} ({names}) FROM STDIN"
+    try:
+        with connection.connection.cursor() as cursor, cursor.copy(statement) as copy:  # type: ignore[attr-defined] # psycopg's cursor
+            for row in rows:
+                copy.write_row(row)
+    except psycopg.Error as error:
+        raise DBAPIError.instance(statement, None, error, psycopg.Error, dialect=connection.dialect) from error
+
+
 def _staged(connection: Connection, table: Table, columns: Sequence[str], rows: Values) -> str:
     """Put rows into a table of this connection alone, which is empty again after the transaction; its name."""
     names = ", ".join(columns)
@@ -112,7 +142,5 @@ def _staged(connection: Connection, table: Table, columns: Sequence[str], rows: 
         f"CREATE TEMPORARY TABLE IF NOT EXISTS {source} ON COMMIT DELETE ROWS AS "  # noqa: S608 - names of ours
         f"SELECT {names} FROM {table.name} WITH NO DATA"
     )
-    with connection.connection.cursor() as cursor, cursor.copy(f"COPY {source} ({names}) FROM STDIN") as copy:  # type: ignore[attr-defined] # psycopg's cursor
-        for row in rows:
-            copy.write_row(row)
+    _copy(connection, source, names, rows)
     return source

@@ -8,11 +8,15 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from fleet.config import IngestSettings
+from fleet.ingest.interface import Incoming
 from fleet.ingest.mqtt_bus import subscriptions
+from fleet.ingest.pipeline import Ingest
 from fleet.store.database import Store, _engine, is_conflict, open_store
 from fleet.store.windows import StoredWindow
 from mien.errors import ConfigError, MienError, UnavailableError
-from mien.messages import Power, Window
+from mien.messages import Power, Window, encode
+from mien.release import ReleaseRef
 
 NOW = 1_800_000_000.0
 
@@ -53,6 +57,20 @@ def test_a_row_of_a_device_that_is_not_there_is_refused_with_its_batch(store):
         work.windows.add([window(1), stranger], at=NOW)
     with store.read() as work:
         assert work.windows.latest("cam-1", 9) == []
+
+
+def test_a_value_that_a_column_cannot_take_costs_that_message_alone(store):
+    """A version number of 300 digits is one, and PostgreSQL has no room for it."""
+    ingest = Ingest(store, IngestSettings(), clock=lambda: NOW, changed=lambda: None, connected=lambda _: None)
+    endless = ReleaseRef(name="faces", version="1.0." + "9" * 300)
+    bodies = [encode(window(number).window) for number in range(9)]
+    bodies.insert(4, encode(window(99).window.model_copy(update={"release": endless})))
+    ingest.store([Incoming(topic="mien/v1/cam-1/m", payload=body) for body in bodies])
+    with store.read() as work:
+        found = {item.sequence for item in work.windows.latest("cam-1", 100)}
+    assert found >= set(range(9))
+    assert (99 in found) is (ingest.counts["bad"] == 0)
+    assert ingest.counts["stored"] == len(found)
 
 
 def test_reading_sees_one_state(store):
