@@ -35,7 +35,7 @@ from tests.integration.conftest import MOSQUITTO
 from tests.integration.fleet.conftest import ROOT, free_port
 
 KILLS = int(os.environ.get("MIEN_TEST_KILLS", "100"))
-AT_POINTS = max(1, KILLS // 3)
+AT_POINTS = max(1, KILLS // 4)
 STEPS = 12
 """From how many steps after its start the server dies; few come to more while the devices take their time."""
 SEED = 20261125
