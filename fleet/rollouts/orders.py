@@ -153,9 +153,12 @@ def _fields(work: Work, rollout: Rollout, event: RolloutEvent, order: Order, now
         case RolloutEvent.RESUME:
             fields["forgiven_at"] = now
         case RolloutEvent.APPROVE:
-            fields |= {"approved_wave": len(rollout.view.waves), "forgiven_at": now}
+            fields["forgiven_at"] = now
+            if soaking(rollout.view) is None:
+                fields["approved_wave"] = len(rollout.view.waves)
         case RolloutEvent.FORCE_NEXT:
-            fields |= {"approved_wave": len(rollout.view.waves), "forgiven_at": now}
+            _check_forced(rollout)
+            fields["forgiven_at"] = now
         case RolloutEvent.STOP | RolloutEvent.DENY:
             verb = "denied" if event is RolloutEvent.DENY else "stopped"
             remark = f": {order.remark}" if order.remark else ""
@@ -179,6 +182,17 @@ def _check_person(rollout: Rollout, order: Order, rules: Collection[str]) -> Non
     if refusal is not None:
         raise ConflictError(
             f"rollout {rollout.view.id} cannot {order.name}", found=refusal, remedy="let another person do it"
+        )
+
+
+def _check_forced(rollout: Rollout) -> None:
+    """Forcing takes a wave as done; it is no approval of the next one, which may be another person's to give."""
+    waves = rollout.view.waves
+    if not waves or waves[-1].state is WaveState.FINISHED:
+        raise ConflictError(
+            f"rollout {rollout.view.id} has no wave under way that could be forced",
+            found=rollout.paused_because or "no wave has begun",
+            remedy=f"approve what waits for it: mien fleet rollout approve {rollout.view.id}",
         )
 
 

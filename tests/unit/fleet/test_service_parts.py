@@ -180,7 +180,7 @@ def test_one_rollout_at_a_time_holds_a_device(released):
     order(released, first, "start")
     with pytest.raises(ConflictError) as caught:
         order(released, second, "start")
-    assert f"stop {first}" in caught.value.remedy
+    assert f"abort {first}" in caught.value.remedy
 
 
 def test_a_rollout_for_nobody_cannot_start(released):

@@ -1,0 +1,145 @@
+"""What people may ask of rollouts: who may approve, what forcing is not, what resuming forgives."""
+
+import pytest
+
+from fleet.errors import ConflictError
+from fleet.rollouts.orders import Order, command, create, dry_run
+from fleet.rollouts.states import ExecutionState, RolloutState, WaveState
+from fleet.rollouts.tick import Tick
+from fleet.store.releases import Release
+from mien.lifecycle import UpdateState
+from mien.messages import UpdateReport
+from mien.release import ReleaseRef
+from tests.fakes.paper_bundle import write_bundle
+from tests.fakes.rollout_world import policy
+from tests.unit.fleet.conftest import ISSUED, NOW
+
+RELEASE = "faces@1.1.0"
+WAVES = [{"name": "canary", "count": 1}, {"name": "rest", "percent": 100, "approval": True}]
+
+
+@pytest.fixture
+def fleet(store, tmp_path):
+    """Three accepted devices and a release."""
+    manifest = write_bundle(tmp_path / "bundle", "1.1.0")
+    with store.write() as work:
+        for number in (2, 3):
+            work.devices.add(f"cam-{number}", "lab", ISSUED, at=NOW)
+        work.releases.put(Release(ref=RELEASE, manifest_sha256="a" * 64, manifest=manifest, published_at=NOW))
+    return store
+
+
+def make(store, **given):
+    with store.write() as work:
+        return create(work, RELEASE, policy(**given), seed="s", now=NOW, actor="ada").view.id
+
+
+def order(store, number, name, actor="ada", **given):
+    with store.write() as work:
+        return command(work, number, Order(name=name, actor=actor, **given), now=NOW).view
+
+
+def tick(store, at=NOW):
+    Tick(store, clock=lambda: at, changed=lambda: None).run()
+
+
+def look(store, number):
+    with store.read() as work:
+        return work.rollouts.find(number)
+
+
+def end(store, number, state=UpdateState.COMMITTED):
+    """Every device that was told ends."""
+    with store.write() as work:
+        for execution in work.rollouts.find(number).view.executions:
+            if execution.state in {ExecutionState.QUEUED, ExecutionState.IN_PROGRESS}:
+                name = execution.deployment_id
+                said = {"deployment_id": name, "release": ReleaseRef.parse(RELEASE), "sequence": 9, "at": 0.0}
+                work.rollouts.report(execution.device_id, UpdateReport(state=state, **said))
+
+
+def at_its_second_wave(store, **given):
+    """A rollout whose next wave waits for a person; its number."""
+    number = make(store, waves=WAVES, **given)
+    order(store, number, "start")
+    tick(store)
+    end(store, number)
+    tick(store)
+    assert "approval" in look(store, number).paused_because
+    return number
+
+
+def test_a_wave_waits_for_a_yes_and_keeps_the_remark(fleet):
+    """It begins after the approval, whose remark and name stay with the rollout."""
+    number = at_its_second_wave(fleet)
+    order(fleet, number, "approve", actor="eve", remark="looked at the canary")
+    tick(fleet)
+    assert len(look(fleet, number).view.executions) == 3
+    (said,) = look(fleet, number).remarks
+    assert (said["actor"], said["command"], said["remark"]) == ("eve", "approve", "looked at the canary")
+
+
+def test_two_persons_means_two(fleet):
+    """Who made the rollout may neither approve the wave nor force its way around the approval."""
+    number = at_its_second_wave(fleet, two_person=True)
+    for name in ("approve", "force-next"):
+        with pytest.raises(ConflictError):
+            order(fleet, number, name, actor="ada")
+    tick(fleet)
+    assert len(look(fleet, number).view.executions) == 1
+    assert order(fleet, number, "approve", actor="eve").state is RolloutState.RUNNING
+
+
+def test_a_resume_is_no_approval(fleet):
+    """The wave still waits."""
+    number = at_its_second_wave(fleet)
+    order(fleet, number, "resume")
+    tick(fleet)
+    assert look(fleet, number).view.state is RolloutState.PAUSED
+    assert len(look(fleet, number).view.executions) == 1
+
+
+def test_forcing_takes_the_wave_as_done(fleet):
+    """Although its device failed, the next wave begins."""
+    number = make(fleet, on_error="pause")
+    order(fleet, number, "start")
+    tick(fleet)
+    end(fleet, number, UpdateState.FAILED)
+    tick(fleet)
+    assert look(fleet, number).view.state is RolloutState.PAUSED
+    order(fleet, number, "force-next")
+    tick(fleet)
+    assert look(fleet, number).view.waves[0].state is WaveState.FINISHED
+    assert len(look(fleet, number).view.executions) == 3
+
+
+def test_an_abort_says_what_becomes_of_the_devices(fleet):
+    """It is kept with who did it and why."""
+    number = at_its_second_wave(fleet)
+    order(fleet, number, "abort", actor="eve", revert=False, remark="wrong day")
+    tick(fleet)
+    rollout = look(fleet, number)
+    assert rollout.view.state is RolloutState.STOPPED
+    assert "eve" in rollout.halted_because
+    assert rollout.view.executions[0].revert_state is None
+
+
+def test_a_budget_that_starves_a_site_is_refused(fleet):
+    """With the site and its size, before anything is made; a dry run says the same."""
+    tight = policy(budget={"by": "site", "max_unavailable": {"percent": 20}})
+    for ask in (
+        lambda work: create(work, RELEASE, tight, seed="s", now=NOW),
+        lambda work: dry_run(work, RELEASE, tight, seed="s"),
+    ):
+        with pytest.raises(ConflictError) as caught, fleet.write() as work:
+            ask(work)
+        assert "3 devices of which none may be away" in caught.value.found
+
+
+def test_a_dry_run_changes_nothing_and_says_what_is_not_known(fleet):
+    """Cohorts by name; no time, since nothing was measured here yet."""
+    with fleet.read() as work:
+        found = dry_run(work, RELEASE, policy(), seed="s")
+        assert work.rollouts.all() == []
+    assert [len(wave.devices) for wave in found.waves] == [1, 2]
+    assert found.seconds is None
