@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -62,3 +65,58 @@ def test_every_page_is_whole_at_both_widths_and_lives(service, start_devices, br
         page.wait_for_function("old => document.querySelector('.tiles').innerText !== old", arg=shown)
         page.close()
     assert complaints == []
+
+
+def test_a_person_logs_in_and_out(service, browser):
+    """A wrong password says so; the cookie is out of a script's reach; each role finds what it may see; out is out."""
+    service.post("/users", {"name": "vera", "role": "viewer", "password": "seven wet umbrellas"})
+    page = browser.new_page()
+    page.goto(f"{service.url}/devices")
+    for password in ("seven dry umbrellas", "seven wet umbrellas"):
+        page.get_by_label("Name").fill("vera")
+        page.get_by_label("Password").fill(password)
+        page.get_by_role("button", name="Log in").click()
+        if "dry" in password:
+            assert "wrong" in page.get_by_role("alert").inner_text()
+    page.wait_for_url(f"{service.url}/devices")
+    assert "vera" in page.locator(".who").inner_text()
+    assert page.get_by_role("link", name="Audit").count() == 0
+    assert page.evaluate("document.cookie") == ""
+    page.get_by_role("button", name="Log out").click()
+    page.wait_for_url(f"{service.url}/login")
+    page.goto(f"{service.url}/devices")
+    assert page.get_by_label("Password").count() == 1
+
+
+def test_a_strange_page_changes_nothing(service, browser, strange_page):
+    """Though the browser sends the cookie along, since a page of another port is of the same site."""
+    page = browser.new_page()
+    log_in(page, service)
+    before = len(service.get("/audit"))
+    page.goto(strange_page(f"{service.url}/logout"))
+    with page.expect_response(f"{service.url}/logout") as answered:
+        page.get_by_role("button").click()
+    sent = answered.value.request.all_headers()
+    assert "cookie" in sent
+    assert answered.value.status == 403
+    page.goto(service.url)
+    assert "vera" in page.locator(".who").inner_text()
+    assert len(service.get("/audit")) == before
+
+
+@pytest.fixture
+def strange_page(tmp_path):
+    """Serves a page of somebody else, whose form goes to the address that it is given."""
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+
+        def page(target):
+            form = f'<form method="post" action="{target}"><button>Win</button></form>'
+            (tmp_path / "index.html").write_text(form)
+            return f"http://127.0.0.1:{server.server_port}/index.html"
+
+        yield page
+        server.shutdown()
+        thread.join()

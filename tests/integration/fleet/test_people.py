@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
-from contextlib import contextmanager
+import sqlite3
+from contextlib import closing, contextmanager
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -194,3 +197,29 @@ def test_a_password_that_would_be_guessed_is_refused(people):
             answer = http.post("/api/v1/users/vera/password", json={"password": password})
             assert answer.status_code == 422
             assert password not in answer.text
+
+
+def test_the_command_line_lets_people_in_and_shows_the_record(people, tmp_path, monkeypatch):
+    """Passwords from files; a login acts in its own name; the record is whole until somebody changes it."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    password = tmp_path / "password"
+    password.write_text("eight odd umbrellas\n")
+    added = people.cli("user", "add", "mona", "--role", "operator", "--password-file", str(password), "--json")
+    assert json.loads(added.stdout)["role"] == "operator"
+    linked = json.loads(people.cli("user", "add", "demo", "--role", "viewer", "--link", "--json").stdout)
+    assert linked["link"].startswith(f"{people.url}/login/once?code=")
+    assert people.cli("login", "mona", "--password-file", str(password), "--json").returncode == 0
+    elsewhere = replace(people, data=tmp_path / "elsewhere")
+    assert elsewhere.cli("token", "create", "--json").returncode == 0
+    assert elsewhere.cli("user", "list", "--json").returncode == 8
+    listed = json.loads(elsewhere.cli("audit", "--json").stdout)
+    assert (listed[0]["actor"], listed[0]["action"]) == ("mona", "token.create")
+    assert elsewhere.cli("logout").returncode == 0
+    assert elsewhere.cli("token", "create", "--json").returncode == 8
+    assert people.stop() == 0
+    whole = people.cli_offline("audit", "verify", "--json")
+    assert json.loads(whole.stdout)["anchored"] >= 1
+    with closing(sqlite3.connect(people.data / "fleet.db")) as database, database:
+        database.execute("DROP TRIGGER audit_no_delete")
+        database.execute("DELETE FROM audit WHERE id = (SELECT max(id) FROM audit)")
+    assert people.cli_offline("audit", "verify", "--json").returncode == 8
