@@ -398,13 +398,33 @@ def show(found: dict[str, Any]) -> None:
     out().print(f"{found['cases']} cases in {found['seconds']} s, {len(found['faults'])} faults", highlight=False)
 
 
+def page(found: dict[str, Any]) -> str:
+    """The same as tables for the documentation."""
+    ways = ("entry", "middle", "exit", "twice", "kill", "power cut")
+    cells = {(cell["at"], cell["way"]): cell for cell in found["cells"]}
+    groups = list(dict.fromkeys(cell["at"] for cell in found["cells"]))
+    lines = [f"| killed at | {' | '.join(ways)} |", f"|---|{'---|' * len(ways)}"]
+    for group in groups:
+        shown = [cells.get((group, way)) for way in ways]
+        counts = [f"{cell['cases'] - cell['faults']} of {cell['cases']}" if cell else "" for cell in shown]
+        lines.append(f"| {group} | {' | '.join(counts)} |")
+    lines += ["", "| story | cases | ended |", "|---|---|---|"]
+    lines += [f"| {one['story']} | {one['cases']} | {', '.join(one['ended'])} |" for one in found["stories"]]
+    lines += ["", f"**{found['cases']} cases, {len(found['faults'])} faults**, in {found['seconds']:.0f} s."]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
     """Run it all; the exit code."""
     parser = argparse.ArgumentParser(description="Kill a device at every point of an update.")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--all", action="store_true", help="every step, not only each kind of step; takes long")
     parser.add_argument("--folder", type=Path, help="where the devices' disks are; by default a temporary folder")
+    parser.add_argument("--page", action="store_true", help="print the last results as the documentation shows them")
     arguments = parser.parse_args()
+    if arguments.page:
+        sys.stdout.write(page(json.loads(RESULTS.read_text())))
+        return 0
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         outcomes = matrix(Path(folder), chosen=list if arguments.all else each_kind_once)
