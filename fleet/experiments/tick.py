@@ -86,10 +86,9 @@ def _planned(work: Work, experiment_id: int, now: float) -> Sequence[Action]:
     found = work.experiments.find(experiment_id)
     if found is None:
         return ()
-    ids = [member.device_id for member in found.view.members]
-    known = [device for device_id in ids if (device := work.devices.find(device_id)) is not None]
-    devices = {device.id: seen_device(device) for device in known}
-    hardware = {device.id: str((device.twin or {}).get("hardware_class") or "") for device in known}
+    seen = work.experiments.devices(experiment_id)
+    devices = {device.id: device for device, _ in seen}
+    hardware = {device.id: kind for device, kind in seen}
     return plan(found.view, devices, hardware, seen_of(work, found.view, now), now)
 
 

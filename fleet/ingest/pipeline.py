@@ -225,5 +225,6 @@ def _apply_state(work: Work, item: Arrived, now: float, counts: Counter[str]) ->
         work.devices.set_twin(item.device_id, item.message)
     elif isinstance(item.message, UpdateReport):
         work.devices.set_update(item.device_id, item.message)
-        if not work.rollouts.report(item.device_id, item.message):
+        kept = work.rollouts.report(item.device_id, item.message)
+        if not kept and not work.experiments.is_deployed(item.device_id, item.message.deployment_id):
             counts["stale"] += 1

@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from fleet.experiments.bandit import Belief
 from fleet.experiments.policy import ExperimentPolicy
 from fleet.experiments.states import LIVE, Arm, ExperimentState
-from fleet.experiments.view import ExperimentView, MemberView, RoundView
+from fleet.experiments.view import ExperimentView, MemberView, RoundView, SeenDevice
+from fleet.identity.membership import MemberState
 from fleet.rollouts.states import OPEN, UNSUCCESSFUL, ExecutionState
-from fleet.store.models import ExperimentRow, MemberRow, RoundRow
+from fleet.store.models import DeviceRow, ExperimentRow, MemberRow, RoundRow
+from mien.messages import UpdateReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,32 @@ class Experiments:
         )
         return {row.device_id: row.experiment_id for row in self._session.execute(chosen)}
 
+    def is_deployed(self, device_id: str, deployment_id: str) -> bool:
+        """Whether a deployment is the last one of a member of an experiment."""
+        mine = (MemberRow.device_id == device_id, MemberRow.deployment_id == deployment_id)
+        return self._session.scalar(select(MemberRow.device_id).where(*mine)) is not None
+
+    def devices(self, experiment_id: int) -> list[tuple[SeenDevice, str]]:
+        """The devices of an experiment as the planner sees them, each with its hardware class; in one query."""
+        chosen = (
+            select(
+                DeviceRow.id,
+                DeviceRow.state,
+                DeviceRow.online,
+                DeviceRow.online_since,
+                DeviceRow.release,
+                DeviceRow.desired,
+                DeviceRow.update_state,
+                DeviceRow.twin,
+            )
+            .join(MemberRow, MemberRow.device_id == DeviceRow.id)
+            .where(MemberRow.experiment_id == experiment_id)
+            .order_by(DeviceRow.id)
+        )
+        return [
+            (_seen(row), str((row.twin or {}).get("hardware_class") or "")) for row in self._session.execute(chosen)
+        ]
+
     def change(self, experiment_id: int, **fields: Any) -> None:  # noqa: ANN401 - columns of the row
         """Change columns of an experiment."""
         row = self._session.get_one(ExperimentRow, experiment_id)
@@ -148,6 +176,20 @@ class Experiments:
             ended_at=row.ended_at,
             verdict=row.verdict,
         )
+
+
+def _seen(row: Row[Any]) -> SeenDevice:
+    known_bad = (row.twin or {}).get("known_bad") or ()
+    return SeenDevice(
+        id=row.id,
+        accepted=row.state == MemberState.ACCEPTED.value,
+        online=row.online,
+        online_since=row.online_since,
+        release=row.release,
+        known_bad=frozenset(f"{ref['name']}@{ref['version']}" for ref in known_bad),
+        desired_deployment=row.desired["deployment_id"] if row.desired else None,
+        report=UpdateReport.model_validate(row.update_state) if row.update_state else None,
+    )
 
 
 def _view(row: ExperimentRow, members: Sequence[MemberRow], rounds: Sequence[RoundRow]) -> ExperimentView:
