@@ -1,8 +1,8 @@
 """Adds and changes many rows at once, in the way that each database does fastest.
 
 SQLite takes some hundred rows in one statement: it runs without Python's lock, so whoever receives goes on meanwhile,
-while a statement for each row would ask for that lock each time. PostgreSQL gets rows by COPY into a table of the
-connection's own, which goes into the real one with a single statement. Values go in as they are: JSON columns take text
+while a statement for each row would ask for that lock each time. PostgreSQL gets rows by COPY; where some are there
+already, or rows change, by way of a table of the connection's own. Values go in as they are: JSON columns take text
 that is JSON already.
 """
 
