@@ -19,7 +19,7 @@ _WAVES = [
     {"name": "half", "percent": 50},
     {"name": "all", "percent": 100},
 ]
-_POLICY = {"waves": _WAVES, "success_threshold": 0.95, "error_threshold": 0.05, "timeout_s": 300}
+_POLICY = {"waves": _WAVES, "success_threshold": 0.9, "error_threshold": 0.1, "timeout_s": 300}
 _LONGEST_S = 420.0
 _STORM_S = 60.0
 

@@ -241,7 +241,7 @@ def undisturbed(world: World) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_a_rollout_ends_the_same_however_often_the_server_is_killed(world: World, undisturbed: dict[str, Any]) -> None:
     """Killed at random moments, its own start among them; the rollout still runs at the last kill."""
     chance = random.Random(SEED)
@@ -258,7 +258,7 @@ def test_a_rollout_ends_the_same_however_often_the_server_is_killed(world: World
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_a_rollout_ends_the_same_when_the_server_dies_between_its_steps(
     world: World, undisturbed: dict[str, Any]
 ) -> None:
@@ -288,7 +288,7 @@ def ended_after(world: World, disturb: Callable[[], None]) -> dict[str, Any]:
         world.pace = QUICK
         world.kill_server()
         world.start_server()
-        wait_until(lambda: world.state() not in {"running", "ready"}, what="the rollout ended", timeout_s=120)
+        wait_until(lambda: world.state() not in {"running", "ready"}, what="the rollout ended", timeout_s=300)
         assert world.state() == "finished"
 
     try:
