@@ -25,7 +25,9 @@ PURE = [
     "edge/limits/policy.py",
     *(
         "fleet/rollouts/planner.py",
-        "fleet/rollouts/analysis.py",
+        *(f"fleet/rollouts/analysis{part}.py" for part in ("", "_evidence", "_levels", "_spreads", "_values")),
+        *(f"fleet/experiments/{name}.py" for name in ("assignment", "bandit", "planner", "explain", "states")),
+        *(f"fleet/statistics/{name}.py" for name in ("ranks", "distributions", "many")),
         "fleet/rollouts/cohorts.py",
         "fleet/rollouts/states.py",
     ),

@@ -369,6 +369,7 @@ class _Cut:
         raise _Killed
 
 
+@pytest.mark.slow
 def test_an_experiment_that_is_killed_at_its_writes_ends_as_one_that_is_not(tmp_path, prepared):
     """Whatever write the service dies in, the devices, rounds and deployments at the end are the same."""
     ends = []
