@@ -79,9 +79,7 @@ def profile() -> SimulationProfile:
 def device_of(profile: SimulationProfile, name: str = "sim-1", *, verifies: bool = False, seed: int = 3) -> Told:
     memory = Memory(release="faces@1.0.0")
     return Told(
-        VirtualDevice(
-            name, profile, profile.hardware[0], profile.sites[0], seed=seed, memory=memory, verifies=verifies
-        )
+        VirtualDevice(name, profile, profile.hardware[0], profile.sites[0], seed=seed, memory=memory, verifies=verifies)
     )
 
 
@@ -159,9 +157,7 @@ def test_a_newer_order_ends_the_one_before(profile):
     assert told.states("d2")[-1] == "committed"
 
 
-@pytest.mark.parametrize(
-    ("code", "end"), [(None, "committed"), ("bad_signature", "rejected"), ("network", "failed")]
-)
+@pytest.mark.parametrize(("code", "end"), [(None, "committed"), ("bad_signature", "rejected"), ("network", "failed")])
 def test_a_device_of_the_sample_waits_for_the_check(profile, code, end):
     """Nothing is installed before the answer; a refusal ends as on a real device."""
     told = device_of(profile, verifies=True)
