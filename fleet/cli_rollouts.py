@@ -28,6 +28,7 @@ def rollout_create(
     start: bool = typer.Option(False, "--start", help="Start it at once."),
     wait: bool = typer.Option(False, "--wait", help="Wait for its end; exit code 6 when it was halted."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Only show the waves and the time that they would take."),
+    seed: str | None = typer.Option(None, help="Orders the devices; a dry run names one to have its waves."),
     url: str = _URL,
     data: Path = _DATA,
     json: bool = _JSON,
@@ -39,7 +40,7 @@ def rollout_create(
     if dry_run and (start or wait):
         raise ConfigError("--dry-run begins nothing, so that it takes neither --start nor --wait")
     chosen = find_policy(policy, policies_folder())
-    body = {"release": release, "policy": chosen.model_dump(mode="json")}
+    body = {"release": release, "policy": chosen.model_dump(mode="json"), "seed": seed}
     with _client(url, data) as fleet:
         if dry_run:
             _show_preview(fleet.post("/rollouts/dry-run", body), json=json)
@@ -190,3 +191,4 @@ def _show_preview(found: dict[str, Any], *, json: bool) -> None:
     out().print(table_of("Nothing was changed; this is what would happen", columns, preview_rows(found)))
     for note in preview_notes(found):
         out().print(note, highlight=False)
+    out().print(f"For these waves make it with --seed {found['seed']}", highlight=False)

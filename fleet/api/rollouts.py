@@ -30,6 +30,8 @@ class RolloutRequest(BaseModel):
     release: str
     policy: dict[str, Any]
     start: bool = False
+    seed: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    """Orders the devices: that of a dry run gives the same waves again. Drawn where none is given."""
 
 
 class OrderRequest(BaseModel):
@@ -55,7 +57,7 @@ def create_rollout(body: RolloutRequest, fleet: FleetDep, actor: OperatorDep) ->
     policy = settings_from(RolloutPolicy, body.policy, source="the policy")
     now = fleet.clock()
     with fleet.store.write() as work:
-        rollout = create(work, body.release, policy, seed=secrets.token_hex(8), now=now, actor=actor)
+        rollout = create(work, body.release, policy, seed=body.seed or secrets.token_hex(8), now=now, actor=actor)
         if body.start:
             order = Order(name="start", actor=actor)
             rollout = command(work, rollout.view.id, order, now=now, rules=fleet.settings.people.two_person)
@@ -68,8 +70,9 @@ def create_rollout(body: RolloutRequest, fleet: FleetDep, actor: OperatorDep) ->
 def try_rollout(body: RolloutRequest, fleet: FleetDep) -> dict[str, Any]:
     """Which devices would fall into which wave, and how long it would take; nothing is changed."""
     policy = settings_from(RolloutPolicy, body.policy, source="the policy")
+    seed = body.seed or secrets.token_hex(8)
     with fleet.store.read() as work:
-        return asdict(dry_run(work, body.release, policy, seed=secrets.token_hex(8)))
+        return asdict(dry_run(work, body.release, policy, seed=seed)) | {"seed": seed}
 
 
 @router.get("/rollouts/{rollout_id}", dependencies=_READ)

@@ -123,3 +123,19 @@ def test_a_device_that_was_away_converges_when_it_returns(service, start_devices
 def _busy(service, number):
     executions = service.get(f"/rollouts/{number}")["executions"]
     return any(execution["state"] == "IN_PROGRESS" for execution in executions)
+
+
+def test_a_dry_run_names_the_devices_that_the_rollout_will_choose(service, start_devices):
+    """With its seed; nothing is made by it, and the command line says the seed."""
+    start_devices(3)
+    service.publish("1.0.0")
+    policy = service.data.parent / "fast.yaml"
+    policy.write_text(json.dumps(FAST))
+    asked = ("rollout", "create", "--release", "faces@1.0.0", "--policy", str(policy))
+    found = json.loads(service.cli(*asked, "--dry-run", "--json").stdout)
+    assert service.get("/rollouts") == []
+    assert f"--seed {found['seed'][:4]}" in service.cli(*asked, "--dry-run", "--seed", found["seed"]).stdout
+    made = json.loads(service.cli(*asked, "--seed", found["seed"], "--start", "--json").stdout)
+    wait_until(lambda: service.get(f"/rollouts/{made['id']}")["executions"], what="the canary is chosen")
+    chosen = service.get(f"/rollouts/{made['id']}")["executions"][0]["device"]
+    assert [chosen] == found["waves"][0]["devices"]
