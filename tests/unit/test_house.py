@@ -22,7 +22,8 @@ PURE = [
     *("edge/update/probe.py", "edge/telemetry/window.py", "edge/vision/nms.py", "edge/vision/detections.py"),
     *(f"edge/engine/tensorrt/{name}.py" for name in ("capabilities", "workspace", "inspector")),
     *(f"edge/faces/{name}.py" for name in ("association", "events", "interface", "motion", "smoothing", "tracker")),
-    "edge/limits/policy.py",
+    *("edge/limits/policy.py", "mien/engines.py", "fleet/engines/checks.py", "fleet/engines/savings.py"),
+    *("fleet/engines/states.py", "fleet/registry/mirror_plan.py"),
     *(
         "fleet/rollouts/planner.py",
         *(f"fleet/rollouts/analysis{part}.py" for part in ("", "_evidence", "_levels", "_spreads", "_values")),
