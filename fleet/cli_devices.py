@@ -101,6 +101,33 @@ def device_revoke(device_id: str, url: str = URL, data: Path = DATA, json: bool 
     say(answer, f"{device_id} is revoked; {answer['broker']}", json=json)
 
 
+@device_app.command("label")
+def device_label(
+    words: list[str] = typer.Argument(
+        ..., metavar="DEVICE… NAME=VALUE… NAME-…", help="site=berlin sets, site- removes."
+    ),
+    url: str = URL,
+    data: Path = DATA,
+    json: bool = JSON,
+) -> None:
+    """Set or remove labels, by which waves and budgets choose devices."""
+    from mien.errors import ConfigError
+
+    wanted = dict(word.split("=", 1) for word in words if "=" in word)
+    unwanted = [word[:-1] for word in words if "=" not in word and word.endswith("-")]
+    named = [word for word in words if "=" not in word and not word.endswith("-")]
+    if not named or not (wanted or unwanted):
+        raise ConfigError(
+            "labels need devices and what to change",
+            found=" ".join(words),
+            wanted="cam-1 cam-2 site=berlin, or cam-1 site- to take one away",
+        )
+    with client(url, data) as fleet:
+        answer = fleet.post("/devices/labels", {"devices": named, "set": wanted, "remove": unwanted})
+    lines = [f"{one['id']}  {' '.join(f'{k}={v}' for k, v in sorted(one['labels'].items())) or '-'}" for one in answer]
+    say(answer, "\n".join(lines), json=json)
+
+
 @device_app.command("preauthorise")
 def device_preauthorise(
     serials: list[str] = typer.Argument(None, help="SERIAL, or SERIAL,NAME to choose the device's name too."),

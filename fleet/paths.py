@@ -72,6 +72,11 @@ class DataFolder:
         return self.root / "streams"
 
     @property
+    def ingest_group(self) -> Path:
+        """The secret name under which several processes share telemetry (0600)."""
+        return self.root / "ingest" / "group"
+
+    @property
     def audit_anchor(self) -> Path:
         """Heads of the audit record, outside the database (0600); copy it elsewhere now and then."""
         return self.root / "audit.anchor"

@@ -21,6 +21,7 @@ from fleet.app import create_app
 from fleet.broker.embedded import EmbeddedBroker
 from fleet.broker.external import ExternalBroker
 from fleet.broker.interface import Broker
+from fleet.broker.secret_group import secret_group
 from fleet.broker.shut_out import BrokerFolder, Doorkeeper
 from fleet.changes import Changes
 from fleet.config import FleetSettings
@@ -97,7 +98,8 @@ def _wire(
 ) -> Fleet:
     """Start ingest and loops, and note how they end."""
     changes, store = Changes(), foundation.store
-    bus = MqttBus(broker.for_service, shared=settings.ingest.shared)
+    group = secret_group(DataFolder(settings.data).ingest_group)
+    bus = MqttBus(broker.for_service, group=group if settings.ingest.shared else None)
     outbox = Outbox(store, bus)
     tick = Tick(store, clock=clock, changed=changes.note)
     experiments = ExperimentTick(store, clock=clock, changed=changes.note)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fleet.api.deps import Fleet, FleetDep, OperatorDep, operator, terms
 from fleet.api.ops import device_shape, find_device
 from fleet.broker.mosquitto import access_rules
-from fleet.identity.members import Listed, accept, preauthorise, reject, revoke
+from fleet.identity.members import MOST_LABELS, Listed, accept, label, preauthorise, reject, revoke
 from fleet.store.devices import Device
 from mien.errors import UnavailableError
 
@@ -43,6 +43,25 @@ def list_devices(body: ListRequest, actor: OperatorDep, fleet: FleetDep) -> list
         listed = preauthorise(work, body.group, wanted, now=fleet.clock(), actor=actor)
     fleet.changes.note()
     return [device_shape(fleet, device) for device in listed]
+
+
+class LabelRequest(BaseModel):
+    """Labels to set and to take away."""
+
+    model_config = ConfigDict(extra="forbid")
+    devices: list[Annotated[str, Field(max_length=100)]] = Field(min_length=1, max_length=_MOST_LISTED)
+    set: dict[str, str] = Field(default_factory=dict, max_length=MOST_LABELS)
+    remove: list[str] = Field(default_factory=list, max_length=MOST_LABELS)
+
+
+@router.post("/devices/labels")
+def label_devices(body: LabelRequest, actor: OperatorDep, fleet: FleetDep) -> list[dict[str, Any]]:
+    """Set labels of devices, and take others away; all of it or nothing."""
+    with fleet.store.write() as work:
+        known = [find_device(work, device_id) for device_id in dict.fromkeys(body.devices)]
+        labelled = label(work, known, body.set, body.remove, now=fleet.clock(), actor=actor)
+    fleet.changes.note()
+    return [device_shape(fleet, device) for device in labelled]
 
 
 @router.post("/devices/{device_id}/accept")

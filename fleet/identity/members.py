@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -20,6 +21,10 @@ from mien.topics import valid_device_id
 
 _HOLDING = frozenset({MemberState.PREAUTHORISED, MemberState.PENDING, MemberState.ACCEPTED})
 _DAY_S = 86400
+MOST_LABELS = 32
+"""Of one device."""
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
+"""Both name and value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +72,55 @@ def reject(work: Work, device: Device, *, now: float, actor: str = LOCAL) -> Dev
     work.devices.move(device.id, advance(device.state, MemberEvent.REJECT))
     work.audit.note("device.reject", device.id, at=now, actor=actor)
     return work.devices.get(device.id)
+
+
+def label(
+    work: Work,
+    devices: Sequence[Device],
+    wanted: Mapping[str, str],
+    unwanted: Collection[str],
+    *,
+    now: float,
+    actor: str,
+) -> list[Device]:
+    """Set labels of devices, and take others away.
+
+    Args:
+        work: the unit of work.
+        devices: whose.
+        wanted: labels to set, by name.
+        unwanted: names of labels to take away; one that is not there is no fault.
+        now: Unix seconds.
+        actor: who asks.
+
+    Raises:
+        ConfigError: a name or value is none, a device would have too many, or a label is to be set and taken away.
+    """
+    check_labels(wanted, unwanted)
+    for device in devices:
+        labels = {name: value for name, value in {**device.labels, **wanted}.items() if name not in unwanted}
+        if len(labels) > MOST_LABELS:
+            raise ConfigError(f"{device.id} would have {len(labels)} labels", wanted=f"at most {MOST_LABELS}")
+        work.devices.set_labels(device.id, labels)
+        told = {name: value for name, value in (("set", dict(wanted)), ("removed", sorted(unwanted))) if value}
+        work.audit.note("device.label", device.id, at=now, actor=actor, **told)
+    return [work.devices.get(device.id) for device in devices]
+
+
+def check_labels(wanted: Mapping[str, str], unwanted: Collection[str]) -> None:
+    """Hold labels against their form.
+
+    Raises:
+        ConfigError: they are none; names each.
+    """
+    both = sorted(set(wanted) & set(unwanted))
+    bad = [text for text in (*wanted, *wanted.values(), *unwanted) if not _LABEL.fullmatch(text)]
+    if bad or both or not (wanted or unwanted):
+        raise ConfigError(
+            "these are no labels" if bad else "nothing that can be done with labels",
+            found=", ".join(repr(text[:80]) for text in (bad or both)) or "none",
+            wanted="site=berlin to set one, site- to take one away; letters, digits, '.', '_', '-' and '/', at most 63",
+        )
 
 
 def revoke(work: Work, device: Device, *, now: float, actor: str = LOCAL) -> Device:

@@ -26,8 +26,6 @@ from mien.topics import EVENT, FROM_DEVICE, WINDOW, all_devices
 _log = logging.getLogger(__name__)
 
 CLIENT_ID = "mien-fleet"
-GROUP = "ingest"
-_SHARED = f"$share/{GROUP}/"
 _KEEPALIVE_S = 30
 _SESSION_EXPIRY_S = 24 * 3600
 _MOST_UNACKNOWLEDGED = 12_000
@@ -43,12 +41,13 @@ class MqttBus:
     Args:
         access: where, and as whom.
         worker: the number of this process among those that ingest.
-        shared: whether telemetry and events are shared with others; needed beyond the first.
+        group: the secret name under which telemetry and events are shared with others
+            (:mod:`fleet.broker.secret_group`); needed beyond the first. ``None``: all of them come here.
     """
 
-    def __init__(self, access: BrokerAccess, *, worker: int = 1, shared: bool = False) -> None:
+    def __init__(self, access: BrokerAccess, *, worker: int = 1, group: str | None = None) -> None:
         self._access = access
-        self._wanted, self._unwanted = subscriptions(worker, shared=shared)
+        self._wanted, self._unwanted = subscriptions(worker, group=group)
         self._events: BusEvents | None = None
         self._connection = 0
         self._client = QuickClient(
@@ -151,16 +150,16 @@ def _is_confirmed(sent: MQTTMessageInfo, end: float) -> bool:
     return bool(sent.is_published())
 
 
-def subscriptions(worker: int, *, shared: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def subscriptions(worker: int, *, group: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What a process subscribes to, and what it may have subscribed to under other settings."""
     plain = tuple(all_devices(channel) for channel in FROM_DEVICE)
     bulk = tuple(all_devices(channel) for channel in (WINDOW, EVENT))
-    in_turns = tuple(_SHARED + name for name in bulk)
+    if group is None:
+        return plain, ()
+    in_turns = tuple(f"$share/{group}/{name}" for name in bulk)
     if worker > 1:
         return in_turns, ()
-    if shared:
-        return (*(name for name in plain if name not in bulk), *in_turns), bulk
-    return plain, in_turns
+    return (*(name for name in plain if name not in bulk), *in_turns), bulk
 
 
 def _text(path: Path | None) -> str | None:

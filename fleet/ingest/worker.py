@@ -14,10 +14,12 @@ from collections.abc import Callable
 
 from fleet.broker.external import ExternalBroker
 from fleet.broker.mosquitto import MOST_WORKERS, worker_file
+from fleet.broker.secret_group import secret_group
 from fleet.config import FleetSettings
 from fleet.ingest.interpreter import tune
 from fleet.ingest.mqtt_bus import MqttBus
 from fleet.ingest.pipeline import Ingest
+from fleet.paths import DataFolder
 from fleet.store.database import open_store
 from mien.errors import ConfigError
 
@@ -56,7 +58,7 @@ def run_worker(
         ingest = Ingest(
             store, settings.ingest, clock=time.time, changed=lambda: None, connected=lambda _: connected.set()
         )
-        bus = MqttBus(broker.for_service, worker=number, shared=True)
+        bus = MqttBus(broker.for_service, worker=number, group=secret_group(DataFolder(settings.data).ingest_group))
         tune()
         ingest.start(bus)
         while not connected.wait(_LOOK_S) and not stopping.is_set():

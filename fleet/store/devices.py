@@ -142,6 +142,10 @@ class Devices:
         """Change where a device stands; :meth:`revoke` ends it."""
         self._session.get_one(DeviceRow, device_id).state = state.value
 
+    def set_labels(self, device_id: str, labels: Mapping[str, str]) -> None:
+        """Change by what waves and budgets choose a device."""
+        self._session.get_one(DeviceRow, device_id).labels = dict(labels)
+
     def find(self, device_id: str) -> Device | None:
         """A device by its id."""
         row = self._session.get(DeviceRow, device_id)

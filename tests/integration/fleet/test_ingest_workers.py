@@ -20,10 +20,12 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from fleet.broker.interface import BrokerAccess
+from fleet.broker.secret_group import secret_group
 from fleet.config import IngestSettings
 from fleet.identity.ca import Issued
 from fleet.ingest.mqtt_bus import MqttBus
 from fleet.ingest.pipeline import Ingest
+from fleet.paths import DataFolder
 from fleet.store.database import Store, open_store
 from mien.messages import MAX_PAYLOAD_BYTES, Event, Power, Window, encode
 from tests.fakes.fake_device import wait_until
@@ -74,13 +76,13 @@ def broker(start_mosquitto):
 
 
 @contextmanager
-def taking(store, port, *, shared=False, batch=50):
+def taking(store, port, *, group=None, batch=50):
     """Ingest, running in this process as the service runs it."""
     up = threading.Event()
     ingest = Ingest(
         store, IngestSettings(batch=batch), clock=time.time, changed=lambda: None, connected=lambda _: up.set()
     )
-    bus = MqttBus(BrokerAccess(host="127.0.0.1", port=port), shared=shared)
+    bus = MqttBus(BrokerAccess(host="127.0.0.1", port=port), group=group)
     ingest.start(bus)
     try:
         assert up.wait(10)
@@ -211,6 +213,7 @@ class Worker:
                 }
             )
         )
+        self.group = secret_group(DataFolder(folder / "data").ingest_group)
         self.process: subprocess.Popen[str] | None = None
 
     def start(self, *more: str) -> Worker:
@@ -238,7 +241,7 @@ class Worker:
 def test_a_killed_worker_loses_nothing(tmp_path, broker, store, url, sender):
     """Two share the load; one is killed again and again in the middle, and what it had is stored all the same."""
     worker = Worker(tmp_path, broker.port, url)
-    with taking(store, broker.port, shared=True) as ingest:
+    with taking(store, broker.port, group=worker.group) as ingest:
         for turn in range(3):
             worker.start()
             sender.send(windows(200, name=f"t{turn}-"))
@@ -254,7 +257,7 @@ def test_a_killed_worker_loses_nothing(tmp_path, broker, store, url, sender):
 def test_a_worker_that_leaves_takes_nothing_with_it(tmp_path, broker, store, url, sender):
     """It stores its share, and the next messages all go to the others."""
     worker = Worker(tmp_path, broker.port, url).start()
-    with taking(store, broker.port, shared=True) as ingest:
+    with taking(store, broker.port, group=worker.group) as ingest:
         sender.send(windows(100))
         worker.kill()
         sender.send(windows(100, name="gone"))

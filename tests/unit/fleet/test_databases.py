@@ -234,11 +234,11 @@ def test_a_password_file_that_holds_none_is_refused(tmp_path, content, says):
         open_store("postgresql+psycopg://fleet@/fleet", password_file=path)
 
 
-@pytest.mark.parametrize(("worker", "shared"), [(1, False), (1, True), (2, True), (3, True)])
-def test_what_tells_a_state_goes_to_one_process(worker, shared):
+@pytest.mark.parametrize(("worker", "group"), [(1, None), (1, "a"), (2, "a"), (3, "a")])
+def test_what_tells_a_state_goes_to_one_process(worker, group):
     """In order and with what is retained; telemetry and events go to exactly one of all."""
-    wanted, unwanted = subscriptions(worker, shared=shared)
+    wanted, unwanted = subscriptions(worker, group=group)
     states = {name for name in wanted if name.rsplit("/", 1)[1] in {"status", "twin", "update"}}
     assert len(states) == (3 if worker == 1 else 0)
-    assert all(name.startswith("$share/ingest/") is shared for name in set(wanted) - states)
+    assert all(name.startswith("$share/a/") is (group is not None) for name in set(wanted) - states)
     assert not set(wanted) & set(unwanted)
