@@ -154,8 +154,13 @@ class SlotStore:
         return Installed(slot=name, folder=folder, record=record)
 
     def empty(self, name: SlotName) -> Path:
-        """Empty a slot, so that it can be filled; its folder."""
+        """Empty a slot, so that it can be filled; its folder. What stood there is no fallback any more.
+
+        Else the link would speak of what comes into the slot next, and a way back would lead to what nobody tried.
+        """
         folder = self._root / name
+        if self._target("fallback") == name:
+            self.drop_fallback()
         with suppress(FileNotFoundError):
             (folder / _RECORD).unlink()
         shutil.rmtree(folder, ignore_errors=True)

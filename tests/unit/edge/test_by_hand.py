@@ -107,6 +107,17 @@ def test_a_request_ends_a_wait_for_a_window(world: World, current: Desired) -> N
     assert ends[-1] == ("1.1.0", "rolled_back", "by_hand")
 
 
+def test_what_waits_to_be_switched_to_is_no_way_back(world: World, current: Desired) -> None:
+    """It stands whole in the slot of the release before, which is gone; nobody has tried it, so it does not run."""
+    world.cancel.waited = lambda: ask(world, current.manifest_sha256)
+    night = {"start": "02:00", "duration_s": 3600}
+    world.updater().handle(world.desired("1.2.0", world.source.add("1.2.0"), install_windows=[night]))
+    assert (world.active(), world.device.running) == ("1.1.0", "1.1.0")
+    assert world.last() == ("failed", "by_hand")
+    assert (world.reporter.events, requests(world).waits()) == (["rollback_refused"], False)
+    assert world.slots.fallback() is None
+
+
 def test_a_kill_on_the_way_back_is_survived(world: World, current: Desired) -> None:
     """The next start finishes it, once."""
     ask(world, current.manifest_sha256)
