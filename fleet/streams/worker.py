@@ -68,9 +68,9 @@ class StreamWorker:
         self._stopping.set()
         with self._changed:
             self._changed.notify_all()
+        self._bus.stop()  # first: a block that waits for a broker which is away would hold the thread for ever
         if self._thread.is_alive():
             self._thread.join()
-        self._bus.stop()
 
     def received(self, topic: str, payload: bytes) -> None:
         """A request came."""

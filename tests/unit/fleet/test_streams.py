@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import heapq
 import random
+import threading
 from pathlib import Path
 
 import pytest
@@ -260,6 +261,37 @@ def test_a_file_that_vanished_is_an_error_of_ours(worker, repository):
     place.unlink()
     bus = asked(worker, file=f"targets/faces/1.0.0/{digest}.model.onnx", bitmap="01")
     assert [refusal.error for _, refusal in bus.told] == ["InternalError"]
+
+
+class AwayBus(Bus):
+    """Its broker is away: a block waits until the bus is stopped."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits, self.stopped = threading.Event(), threading.Event()
+
+    def stop(self):
+        self.stopped.set()
+
+    def send(self, topic, payload):
+        self.waits.set()
+        self.stopped.wait()
+        return False
+
+
+def test_a_broker_that_is_away_does_not_hold_up_the_end(repository):
+    """The service ends while a block waits to be sent; the device asks again elsewhere or later."""
+    rates = Rates(bytes_per_s=1e9, device_bytes_per_s=1e9, queue_bytes=10**7, device_queue_bytes=10**6)
+    bus = AwayBus()
+    worker = StreamWorker(bus, RegistryFiles(repository), accepted=lambda: frozenset({"cam-1"}), rates=rates)
+    worker.start()
+    get = Get(request_id=9, file="metadata/timestamp.json", block_bytes=256, offset=0, bitmap="01")
+    worker.received("mien/v1/cam-1/stream/get", encode(get))
+    assert bus.waits.wait(10)
+    ending = threading.Thread(target=worker.stop, daemon=True)
+    ending.start()
+    ending.join(10)
+    assert not ending.is_alive()
 
 
 def test_members_that_cannot_be_read_are_those_of_before(worker):
