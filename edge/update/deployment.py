@@ -163,5 +163,11 @@ class Deployment:
             )
 
     def seconds_left(self) -> float:
-        """Time until the deployment is given up; what it waited for is not counted."""
-        return self.record.started_at + self.waited_s + self.record.desired.timeout_s - self._clock()
+        """Time until the deployment is given up, never more than all of it; what it waited for is not counted."""
+        timeout_s = self.record.desired.timeout_s
+        return min(self.record.started_at + self.waited_s + timeout_s - self._clock(), timeout_s)
+
+    def keep_to_clock(self) -> None:
+        """Begin anew in time where the clock was set back behind the beginning, such as one that came from 2100."""
+        if self.record.started_at > self._clock():
+            self.note(started_at=self._clock(), waited_s=0.0)

@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 _STEP_S = 1.0
 _LONGEST_SHED_S = 6 * 3600.0
 """So long is a busy server waited for in one deployment, beyond the deployment's own time."""
+_SET_BACK_S = 60.0
+"""A clock that goes back further than this within a wait was set: the wait's end by the old time means nothing."""
 _QUIET_S = 5.0
 """A busy server's shorter pauses are not reported."""
 
@@ -93,7 +95,8 @@ class Waiting:
         """
         begun = self._clock()
         self._until(begun + wait_s, "server", quietly=wait_s < _QUIET_S)
-        self._deployment.note(shed_s=self._deployment.record.shed_s + max(self._clock() - begun, 0.0))
+        waited_s = min(max(self._clock() - begun, 0.0), wait_s + _STEP_S)  # by a clock that may be set meanwhile
+        self._deployment.note(shed_s=self._deployment.record.shed_s + waited_s)
 
     def check_passes(self, fault: UpdateFault, tries: int, pause_s: float) -> None:
         """Raise a fault after which another try is of no use.
@@ -134,6 +137,7 @@ class Waiting:
             raise WindowClosed
 
     def _begins_at(self) -> float | None:
+        self._deployment.keep_to_clock()
         return self._times.begins_at(self._deployment.record.started_at, self._clock())
 
     def _switches_at(self) -> float | None:
@@ -155,7 +159,7 @@ class Waiting:
         return moment
 
     def _until(self, moment: float, waits_for: WaitsFor, *, quietly: bool = False) -> None:
-        deployment = self._deployment
+        deployment, begun = self._deployment, self._clock()
         _log.info("waiting %.0f s for %s", moment - self._clock(), waits_for.replace("_", " "))
         deployment.begin_waiting(waits_for, moment, quietly=quietly)
         try:
@@ -163,6 +167,8 @@ class Waiting:
                 if self._cancel.wait(min(left_s, _STEP_S)):
                     raise UpdateCancelled
                 deployment.check_wanted()
+                if self._clock() < begun - _SET_BACK_S:
+                    break  # whoever waits looks anew
         except UpdateFault:
             deployment.end_waiting()
             raise

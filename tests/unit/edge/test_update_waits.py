@@ -104,6 +104,36 @@ def test_jitter_is_waited_for_and_told(world: World) -> None:
     assert 12.0 < until < 13.0
 
 
+@pytest.mark.parametrize("more", [{"jitter_s": HOUR}, {"install_windows": [NIGHT]}, {"download_windows": [NIGHT]}])
+def test_a_clock_that_comes_back_from_2100_is_not_waited_for(world: World, more: dict[str, object]) -> None:
+    """It is set right within the wait; what is waited for then is the next window, and no year."""
+    world.site = SiteTimes(seed="cam-1")
+    world.clock.now += 74 * 365 * 24 * HOUR
+    right = iter([NOON])
+
+    def set_right() -> None:
+        world.clock.now = next(right, world.clock.now)
+
+    world.cancel.waited = set_right
+    world.deploy("1.1.0", **more)
+    assert world.last() == ("committed", None)
+    assert NOON < world.clock.now < NOON + 16 * HOUR
+
+
+def test_a_clock_that_comes_from_1970_does_not_use_up_the_patience_with_a_server(world: World) -> None:
+    """Decades passed within five seconds."""
+    world.clock.now = 1000.0
+    world.source.faults["fetch"] = [busy(10.0), busy(10.0)]
+    right = iter([NOON])
+
+    def set_right() -> None:
+        world.clock.now = next(right, world.clock.now)
+
+    world.cancel.waited = set_right
+    world.deploy("1.1.0")
+    assert world.last() == ("committed", None)
+
+
 def test_a_return_waits_for_nothing(world: World) -> None:
     """Windows and jitter of an order to go back are passed over."""
     first = world.slots.active()
