@@ -27,6 +27,8 @@ def admitted(
 ) -> list[DeviceView]:
     """Those of the waiting devices that may be told now, in cohort order, those online first.
 
+    Where so many may work at once, one that is offline waits until it returns: it would hold a place and not work.
+
     Args:
         rollout: the rollout; its executions say who is busy.
         waiting: devices of its wave that were not told yet.
@@ -39,6 +41,8 @@ def admitted(
     ordered = sorted(waiting, key=lambda device: (not device.online, rank(rollout.seed, device.id)))
     busy = {execution.device_id for execution in rollout.executions if is_busy(execution)}
     free = len(ordered) if policy.concurrency is None else max(0, policy.concurrency - len(busy))
+    if policy.concurrency is not None:
+        ordered = [device for device in ordered if device.online]
     if policy.budget is None:
         return ordered[:free]
     rooms = _rooms(policy.budget, devices, busy)

@@ -43,6 +43,7 @@ from fleet.rollouts.view import DeviceView, ExecutionView, RolloutView, WaveView
 from mien.lifecycle import UpdateState
 
 _X = ExecutionState
+_LATE = "offline when the rollout ended; it gets the release when it returns"
 
 
 def plan(
@@ -103,7 +104,7 @@ def follow_reports(rollout: RolloutView, by_id: Mapping[str, DeviceView], now: f
         device = by_id.get(execution.device_id)
         state, detail = standing(execution, device, rollout, now)
         if (state, detail) != (execution.state, execution.detail):
-            found += _ended(execution, state, detail, rollout, now)
+            found += _ended(execution, state, detail, rollout, now, device)
         revert = revert_standing(execution, device, rollout, now)
         if revert is not execution.revert_state and revert is not None:
             found.append(SetRevert(device_id=execution.device_id, state=revert))
@@ -111,9 +112,17 @@ def follow_reports(rollout: RolloutView, by_id: Mapping[str, DeviceView], now: f
 
 
 def _ended(
-    execution: ExecutionView, state: ExecutionState, detail: str, rollout: RolloutView, now: float
+    execution: ExecutionView,
+    state: ExecutionState,
+    detail: str,
+    rollout: RolloutView,
+    now: float,
+    device: DeviceView | None,
 ) -> list[Action]:
-    """Note where an execution stands, or let its device wait for another attempt."""
+    """Note where an execution stands, or let its device wait for another attempt.
+
+    An order is taken back only while it is ours: a later rollout may have told the device something else.
+    """
     device_id, retry = execution.device_id, rollout.policy.retry
     again = {_X.FAILED: retry.failed, _X.TIMED_OUT: retry.timed_out}.get(state, 0)
     gave_back = execution.report is not None and execution.report.state is UpdateState.ROLLED_BACK
@@ -123,7 +132,8 @@ def _ended(
         name = deployment_id(rollout, device_id, execution.attempts + 1)
         return [AskAgain(device_id=device_id, deployment_id=name, not_before=now + pause_s, detail=told)]
     found: list[Action] = [SetExecution(device_id=device_id, state=state, detail=detail)]
-    if state is _X.CANCELED and not execution.waiting:
+    ours = device is not None and device.desired_deployment == execution.deployment_id
+    if state is _X.CANCELED and ours:
         found.append(Withdraw(device_id=device_id))
     return found
 
@@ -149,7 +159,12 @@ def _run(rollout: RolloutView, devices: Sequence[DeviceView], verdict: Verdict |
 
 def _gate(rollout: RolloutView, wave: WaveView, devices: Sequence[DeviceView]) -> list[Action]:
     """Whether a wave has succeeded, and is judged or done."""
-    executions = counted(rollout.of_wave(wave.number), rollout)
+    everyone = rollout.of_wave(wave.number)
+    if all(execution.state is _X.CANCELED for execution in everyone):
+        others = _others(rollout, wave, devices)
+        if others:
+            return others
+    executions = counted(everyone, rollout)
     succeeded = sum(1 for execution in executions if execution.state is _X.SUCCEEDED)
     if succeeded < rollout.policy.success_of(wave.number).at_least(len(executions)):
         return []
@@ -176,7 +191,12 @@ def _complete(rollout: RolloutView, devices: Sequence[DeviceView]) -> list[Actio
     online = {device.id for device in devices if device.online}
     if any(execution.state in OPEN and execution.device_id in online for execution in rollout.executions):
         return []
-    return [Move(event=RolloutEvent.COMPLETE)]
+    late = [
+        SetExecution(device_id=execution.device_id, state=_X.CANCELED, detail=_LATE)
+        for execution in rollout.executions
+        if execution.waiting and execution.state in OPEN
+    ]
+    return [*late, Move(event=RolloutEvent.COMPLETE)]
 
 
 def _is_expired(rollout: RolloutView, devices: Sequence[DeviceView], now: float) -> bool:
@@ -216,10 +236,16 @@ def _refill(rollout: RolloutView, wave: WaveView, devices: Sequence[DeviceView])
     """A wave without devices: one that earlier waves covered is done; one whose devices all left gets others."""
     if not any(execution.wave == wave.number for execution in rollout.executions):
         return [SetWave(wave=wave.number, state=WaveState.FINISHED)]
-    cohort = next_cohort(rollout, devices, rollout.policy.waves[wave.number])
-    if not cohort:
+    others = _others(rollout, wave, devices)
+    if not others:
         reason = f"all devices of wave {_name(rollout, wave)} left the fleet"
         return [Move(event=RolloutEvent.PAUSE, reason=reason)]
+    return others
+
+
+def _others(rollout: RolloutView, wave: WaveView, devices: Sequence[DeviceView]) -> list[Action]:
+    """Other devices for a wave of which nobody is left: without one that took the release it has shown nothing."""
+    cohort = next_cohort(rollout, devices, rollout.policy.waves[wave.number])
     return [_enter(rollout, device, wave.number) for device in cohort]
 
 
@@ -299,7 +325,8 @@ def _take_back(rollout: RolloutView, by_id: Mapping[str, DeviceView]) -> list[Ac
             continue
         if execution.state in OPEN:
             found.append(SetExecution(device_id=device.id, state=_X.CANCELED, detail="the rollout was stopped"))
-        if execution.waiting:
+        asked_before = execution.attempts > 1 and device.release == rollout.release  # an attempt that ended late
+        if execution.waiting and not asked_before:
             continue
         held = device.desired_deployment == execution.deployment_id
         if not held and device.desired_deployment is not None:

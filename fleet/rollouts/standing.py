@@ -67,7 +67,7 @@ def _unanswered(
     policy = rollout.policy.offline
     if not execution.waiting and _overdue(execution, device, rollout, now):
         return _X.TIMED_OUT, f"no answer after {rollout.policy.timeout_s:.0f} s"
-    since = max(execution.queued_at, device.offline_since or execution.queued_at)
+    since = max(execution.queued_at, execution.not_before or 0.0, device.offline_since or 0.0)
     if device.online or policy.then == "wait" or now - since <= policy.after_s:
         return execution.state, execution.detail
     if policy.then == "count":

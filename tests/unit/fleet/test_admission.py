@@ -96,6 +96,92 @@ def test_an_offline_device_is_left_out_or_counted_as_the_policy_says():
         assert world.states() == {"cam-0": state}
 
 
+def test_a_device_that_is_away_holds_no_place():
+    """It would not work: whoever is there goes on, and it is told when it returns."""
+    fleet = [*devices(1, id="here"), *devices(2, online=False)]
+    world = World(policy(waves=ALL, concurrency=1), [replace(d, id=f"{d.id}-{n}") for n, d in enumerate(fleet)])
+    world.settle()
+    world.report("here-0", UpdateState.COMMITTED)
+    world.settle()
+    assert told(world) == {"here-0"}
+    world.device("cam-1-2", online=True)
+    world.settle()
+    assert told(world) == {"here-0", "cam-1-2"}
+
+
+def test_who_waits_and_is_away_at_the_end_is_left_for_its_return():
+    """The rollout ends without it, and whoever ends so is welcomed when it returns."""
+    fleet = [*devices(3), *devices(1, id="away", online=False)]
+    world = World(policy(waves=ALL, concurrency=3, success_threshold=0.5), fleet)
+    world.settle()
+    for device_id in sorted(told(world)):
+        world.report(device_id, UpdateState.COMMITTED)
+    world.settle()
+    assert world.rollout.state is RolloutState.FINISHED
+    assert world.states()["away"] is ExecutionState.CANCELED
+
+
+def test_a_canary_that_is_away_proves_nothing():
+    """Another device takes its place before the wave can end."""
+    world = World(policy(offline={"then": "skip", "after_s": 100}), devices(3))
+    world.settle()
+    (first,) = told(world)
+    world.device(first, online=False)
+    world.later(101)
+    assert len(world.rollout.waves) == 1
+    assert world.states()[first] is ExecutionState.CANCELED
+    (second,) = told(world) - {first}
+    world.report(second, UpdateState.COMMITTED)
+    world.settle()
+    assert len(world.rollout.waves) == 2
+
+
+def test_another_attempt_of_a_device_that_is_away_waits_anew():
+    """Its time offline does not use all attempts up at once."""
+    offline = {"then": "count", "after_s": 100}
+    world = World(policy(waves=ALL, offline=offline, retry={"timed_out": 2, "pause_s": 60}), devices(1, online=False))
+    world.settle()
+    world.later(101)
+    assert world.execution("cam-0").attempts == 2
+    world.later(159)
+    assert world.execution("cam-0").attempts == 2
+    world.later(101)
+    assert world.execution("cam-0").attempts == 3
+
+
+def test_what_another_rollout_told_is_not_taken_back():
+    """One that ended leaves a device out for being offline; the order that the device holds is not its own."""
+    fleet = [*devices(3), *devices(1, id="away", online=False)]
+    late = {"then": "skip", "after_s": 100}
+    world = World(policy(waves=ALL, success_threshold=0.5, offline=late), fleet)
+    world.settle()
+    for device in devices(3):
+        world.report(device.id, UpdateState.COMMITTED)
+    world.settle()
+    assert world.rollout.state is RolloutState.FINISHED
+    world.device("away", desired_deployment="r2-other")
+    world.later(101)
+    assert world.states()["away"] is ExecutionState.CANCELED
+    assert world.device("away").desired_deployment == "r2-other"
+
+
+def test_an_attempt_that_ended_late_is_taken_back_too():
+    """The device waits for its second attempt when the rollout is halted, and runs the release by its first."""
+    world = World(policy(waves=ALL, retry={"timed_out": 1, "pause_s": 600}, timeout_s=100), devices(2))
+    world.settle()
+    world.report("cam-0", UpdateState.DOWNLOADING)
+    world.settle()
+    world.later(100)
+    world.report("cam-1", UpdateState.DOWNLOADING)
+    world.later(40)
+    assert world.execution("cam-0").waiting
+    world.device("cam-0", release=NEW)
+    world.report("cam-1", UpdateState.ROLLED_BACK)
+    world.settle()
+    assert world.device("cam-0").desired_deployment == world.execution("cam-0").revert_id
+    assert world.execution("cam-0").revert_id is not None
+
+
 def test_newcomers_get_what_their_group_runs():
     """Of the newest finished rollout for them; not who took it back, runs a newer one or is held elsewhere."""
     currents = currents_of([(7, NEW, "site"), (5, OLD, None), (3, NEW, None)])
