@@ -29,7 +29,7 @@ _METRICS = {
 _QUESTIONS = {
     "start": "Start this rollout?",
     "approve": "Approve it?",
-    "deny": "Deny it? It ends, and devices that have the release are taken back as the policy says.",
+    "deny": "Deny it? It ends. Devices that have the release keep it.",
     "pause": "Pause it? Devices finish what they began.",
     "resume": "Resume it? A wave that is judged is measured anew.",
     "force-next": "Count this wave as done, whatever its figures say?",

@@ -26,7 +26,7 @@ from fleet.rollouts.view import DeviceView, ExecutionView, RolloutView, WaveView
 _NAMED = 5
 _VERBS = {
     "approve": "let it go on by a person's word",
-    "deny": "end it and take devices back",
+    "deny": "end it; devices keep what they have",
     "resume": "go on, and measure the wave anew",
     "force-next": "count the wave as done",
     "pause": "begin nothing new",

@@ -144,6 +144,7 @@ def command(work: Work, rollout_id: int, order: Order, *, now: float, rules: Col
 def _fields(work: Work, rollout: Rollout, event: RolloutEvent, order: Order, now: float) -> dict[str, object]:
     """What changes in a rollout's row beside its state."""
     fields: dict[str, object] = {"paused_because": None}
+    waves = rollout.view.waves
     match event:
         case RolloutEvent.START:
             _check_start(work, rollout)
@@ -154,8 +155,8 @@ def _fields(work: Work, rollout: Rollout, event: RolloutEvent, order: Order, now
             fields["forgiven_at"] = now
         case RolloutEvent.APPROVE:
             fields["forgiven_at"] = now
-            if soaking(rollout.view) is None:
-                fields["approved_wave"] = len(rollout.view.waves)
+            if not waves or waves[-1].state is WaveState.FINISHED:  # otherwise the next wave asks for itself
+                fields["approved_wave"] = len(waves)
         case RolloutEvent.FORCE_NEXT:
             _check_forced(rollout)
             fields["forgiven_at"] = now

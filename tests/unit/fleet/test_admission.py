@@ -173,6 +173,7 @@ def test_an_attempt_that_ended_late_is_taken_back_too():
     world.settle()
     world.later(100)
     world.report("cam-1", UpdateState.DOWNLOADING)
+    world.settle()
     world.later(40)
     assert world.execution("cam-0").waiting
     world.device("cam-0", release=NEW)

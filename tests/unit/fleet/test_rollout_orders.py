@@ -90,6 +90,19 @@ def test_two_persons_means_two(fleet):
     assert order(fleet, number, "approve", actor="eve").state is RolloutState.RUNNING
 
 
+def test_a_yes_to_a_wave_that_failed_is_none_to_the_next(fleet):
+    """It forgives what failed; the next wave asks for itself."""
+    number = make(fleet, waves=WAVES, on_error="pause")
+    order(fleet, number, "start")
+    tick(fleet)
+    end(fleet, number, UpdateState.FAILED)
+    tick(fleet)
+    order(fleet, number, "approve", actor="eve")
+    tick(fleet, at=NOW + 1)
+    assert "approval" in look(fleet, number).paused_because
+    assert len(look(fleet, number).view.executions) == 1
+
+
 def test_a_resume_is_no_approval(fleet):
     """The wave still waits."""
     number = at_its_second_wave(fleet)
