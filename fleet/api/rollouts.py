@@ -15,6 +15,7 @@ from fleet.rollouts.explain import explain
 from fleet.rollouts.measure import verdict_on
 from fleet.rollouts.orders import Order, command, create, dry_run, get
 from fleet.rollouts.policy import RolloutPolicy
+from fleet.store.rollouts import Rollout
 from fleet.store.work import Work
 from mien.config import settings_from
 
@@ -47,7 +48,7 @@ class OrderRequest(BaseModel):
 def rollouts(fleet: FleetDep) -> list[dict[str, Any]]:
     """All rollouts, newest first."""
     with fleet.store.read() as work:
-        known = work.devices.all()
+        known = work.devices.views()
         return [rollout_json(rollout, known, now=fleet.clock()) for rollout in work.rollouts.all()]
 
 
@@ -61,9 +62,7 @@ def create_rollout(body: RolloutRequest, fleet: FleetDep, actor: OperatorDep) ->
         if body.start:
             order = Order(name="start", actor=actor)
             rollout = command(work, rollout.view.id, order, now=now, rules=fleet.settings.people.two_person)
-        shape = rollout_json(rollout, work.devices.all(), now=now)
-    _look(fleet)
-    return shape
+    return _changed(fleet, rollout, now)
 
 
 @router.post("/rollouts/dry-run", dependencies=_READ)
@@ -79,7 +78,7 @@ def try_rollout(body: RolloutRequest, fleet: FleetDep) -> dict[str, Any]:
 def one_rollout(rollout_id: int, fleet: FleetDep) -> dict[str, Any]:
     """One rollout."""
     with fleet.store.read() as work:
-        return rollout_json(get(work, rollout_id), work.devices.all(), now=fleet.clock())
+        return rollout_json(get(work, rollout_id), work.devices.views(), now=fleet.clock())
 
 
 @router.get("/rollouts/{rollout_id}/explain", dependencies=_READ)
@@ -98,9 +97,7 @@ def command_rollout(
     order = Order(name=name, actor=actor, remark=said.remark, revert=said.revert)
     with fleet.store.write() as work:
         rollout = command(work, rollout_id, order, now=now, rules=fleet.settings.people.two_person)
-        shape = rollout_json(rollout, work.devices.all(), now=now)
-    _look(fleet)
-    return shape
+    return _changed(fleet, rollout, now)
 
 
 def sentences(work: Work, rollout_id: int, now: float) -> list[str]:
@@ -112,6 +109,9 @@ def sentences(work: Work, rollout_id: int, now: float) -> list[str]:
     return explain(rollout.view, views, verdict, because=because, verdicts=rollout.verdicts)
 
 
-def _look(fleet: Fleet) -> None:
+def _changed(fleet: Fleet, rollout: Rollout, now: float) -> dict[str, Any]:
+    """A rollout that was changed; what it looks like is put together while others may write again."""
     fleet.changes.note()
     fleet.nudge()
+    with fleet.store.read() as work:
+        return rollout_json(rollout, work.devices.views(), now=now)

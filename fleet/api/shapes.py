@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
 from fleet.engines.savings import builds_of
-from fleet.rollouts.cohorts import targets
+from fleet.rollouts.cohorts import is_meant
 from fleet.rollouts.states import UNSUCCESSFUL, ExecutionState, RevertState
-from fleet.rollouts.tick import device_view
-from fleet.rollouts.view import ExecutionView
+from fleet.rollouts.view import DeviceView, ExecutionView
 from fleet.store.devices import Device
 from fleet.store.releases import Release
 from fleet.store.rollouts import Rollout
@@ -76,7 +76,7 @@ def release_json(release: Release) -> dict[str, Any]:
     }
 
 
-def rollout_json(rollout: Rollout, devices: list[Device], *, now: float) -> dict[str, Any]:
+def rollout_json(rollout: Rollout, devices: Iterable[DeviceView], *, now: float) -> dict[str, Any]:
     """A rollout with its waves and executions."""
     view = rollout.view
     executions = view.executions
@@ -93,9 +93,7 @@ def rollout_json(rollout: Rollout, devices: list[Device], *, now: float) -> dict
         "started_at": rollout.started_at,
         "ended_at": rollout.ended_at,
         "seconds": None if seconds is None else round(seconds, 1),
-        "devices_total": len(
-            {d.id for d in targets(view, map(device_view, devices))} | {e.device_id for e in executions}
-        ),
+        "devices_total": len({d.id for d in devices if is_meant(view, d)} | {e.device_id for e in executions}),
         "devices_reached": len(executions),
         "devices_succeeded": len(kept),
         "devices_rolled_back": back,

@@ -96,7 +96,7 @@ def rollout(request: Request, rollout_id: int, fleet: FleetDep) -> HTMLResponse:
     """One rollout: its waves, devices, verdict figures, and what it waits for."""
     with fleet.store.read() as work:
         context = {
-            "rollout": rollout_json(get(work, rollout_id), work.devices.all(), now=fleet.clock()),
+            "rollout": rollout_json(get(work, rollout_id), work.devices.views(), now=fleet.clock()),
             "sentences": sentences(work, rollout_id, fleet.clock()),
             "commands": views.commands(get(work, rollout_id).view.state),
         }
@@ -135,7 +135,7 @@ def _shape(fleet: Fleet, device: Any) -> dict[str, Any]:  # noqa: ANN401 - fleet
 
 
 def _rollouts(fleet: Fleet, work: Work) -> list[dict[str, Any]]:
-    known, now = work.devices.all(), fleet.clock()
+    known, now = work.devices.views(), fleet.clock()
     return [rollout_json(rollout, known, now=now) for rollout in work.rollouts.all()]
 
 

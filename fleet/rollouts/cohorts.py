@@ -12,9 +12,13 @@ from fleet.rollouts.view import DeviceView, RolloutView
 
 def targets(rollout: RolloutView, devices: Iterable[DeviceView]) -> list[DeviceView]:
     """The devices that the rollout is for, in cohort order."""
-    group = rollout.policy.group
-    meant = [device for device in devices if device.accepted and (group is None or device.group == group)]
+    meant = [device for device in devices if is_meant(rollout, device)]
     return sorted(meant, key=lambda device: rank(rollout.seed, device.id))
+
+
+def is_meant(rollout: RolloutView, device: DeviceView) -> bool:
+    """Whether the rollout is for a device."""
+    return device.accepted and rollout.policy.group in {None, device.group}
 
 
 def rank(seed: str, device_id: str) -> str:

@@ -2,8 +2,9 @@
 
 import pytest
 
+from fleet.api.shapes import rollout_json
 from fleet.errors import ConflictError
-from fleet.rollouts.orders import Order, command, create, dry_run
+from fleet.rollouts.orders import Order, command, create, dry_run, get
 from fleet.rollouts.states import ExecutionState, RolloutState, WaveState
 from fleet.rollouts.tick import Tick
 from fleet.store.releases import Release
@@ -147,6 +148,15 @@ def test_a_budget_that_starves_a_site_is_refused(fleet):
         with pytest.raises(ConflictError) as caught, fleet.write() as work:
             ask(work)
         assert "3 devices of which none may be away" in caught.value.found
+
+
+def test_what_is_shown_counts_whom_it_is_for(fleet):
+    """All that its group holds, reached or not."""
+    numbers = [make(fleet, group=group) for group in (None, "lab", "none")]
+    with fleet.read() as work:
+        shown = [rollout_json(get(work, number), work.devices.views(), now=NOW) for number in numbers]
+    assert [shape["devices_total"] for shape in shown] == [3, 3, 0]
+    assert [shape["devices_reached"] for shape in shown] == [0, 0, 0]
 
 
 def test_a_dry_run_changes_nothing_and_says_what_is_not_known(fleet):
