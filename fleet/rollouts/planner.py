@@ -32,6 +32,7 @@ from fleet.rollouts.standing import revert_standing, standing
 from fleet.rollouts.states import (
     FOLLOWED,
     OPEN,
+    UNSUCCESSFUL,
     ExecutionState,
     RevertState,
     RolloutEvent,
@@ -142,19 +143,47 @@ def _run(rollout: RolloutView, devices: Sequence[DeviceView], verdict: Verdict |
     wave = rollout.waves[-1] if rollout.waves else None
     if _is_expired(rollout, devices, now):
         return [Move(event=RolloutEvent.PAUSE, reason=f"its time ended at {rollout.policy.ends_at}")]
+    if wave is not None and (failed := _in_trouble(rollout)) is not None:
+        return _give_up(rollout, wave, *failed)
     if wave is None or wave.state is WaveState.FINISHED:
         return _next_wave(rollout, devices)
-    executions = rollout.of_wave(wave.number)
-    if not executions:
+    if not rollout.of_wave(wave.number):
         return _refill(rollout, wave, devices)
-    failed = shortfall(counted(executions, rollout), rollout, wave.number)
-    if failed is not None:
-        reason = f"wave {_name(rollout, wave)}: {failed}"
-        pauses = rollout.policy.on_error == "pause"
-        return [Move(event=RolloutEvent.PAUSE, reason=reason)] if pauses else _halt(wave, reason)
     if wave.state is WaveState.SOAKING:
         return _after_soak(rollout, wave, verdict, now)
     return _gate(rollout, wave, devices)
+
+
+def _give_up(rollout: RolloutView, last: WaveView, bad: WaveView, why: str) -> list[Action]:
+    """End the rollout for a wave that lost too many devices, or ask a person."""
+    reason = f"wave {_name(rollout, bad)}: {why}"
+    if rollout.policy.on_error == "pause":
+        return [Move(event=RolloutEvent.PAUSE, reason=reason)]
+    earlier = [] if bad is last else [SetWave(wave=bad.number, state=WaveState.ERROR)]
+    return [*earlier, *_halt(last, reason)]
+
+
+def _in_trouble(rollout: RolloutView) -> tuple[WaveView, str] | None:
+    """The first wave that lost too many devices, and why; an earlier one may lose its last when the next has begun.
+
+    One that is done although too few succeeded was forced: a person has seen that.
+    """
+    lost = {execution.wave for execution in rollout.executions if execution.state in UNSUCCESSFUL}
+    for wave in rollout.waves:
+        if wave.number not in lost:
+            continue
+        executions = counted(rollout.of_wave(wave.number), rollout)
+        if wave.state is WaveState.FINISHED and not _has_succeeded(rollout, wave, executions):
+            continue
+        why = shortfall(executions, rollout, wave.number)
+        if why is not None:
+            return wave, why
+    return None
+
+
+def _has_succeeded(rollout: RolloutView, wave: WaveView, executions: Sequence[ExecutionView]) -> bool:
+    succeeded = sum(1 for execution in executions if execution.state is _X.SUCCEEDED)
+    return succeeded >= rollout.policy.success_of(wave.number).at_least(len(executions))
 
 
 def _gate(rollout: RolloutView, wave: WaveView, devices: Sequence[DeviceView]) -> list[Action]:
@@ -164,9 +193,7 @@ def _gate(rollout: RolloutView, wave: WaveView, devices: Sequence[DeviceView]) -
         others = _others(rollout, wave, devices)
         if others:
             return others
-    executions = counted(everyone, rollout)
-    succeeded = sum(1 for execution in executions if execution.state is _X.SUCCEEDED)
-    if succeeded < rollout.policy.success_of(wave.number).at_least(len(executions)):
+    if not _has_succeeded(rollout, wave, counted(everyone, rollout)):
         return []
     if _must_soak(rollout, wave, devices):
         return [SetWave(wave=wave.number, state=WaveState.SOAKING)]

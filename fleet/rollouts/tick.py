@@ -7,6 +7,7 @@ tick goes on from there. This module decides nothing.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ from fleet.rollouts.actions import (
     Withdraw,
 )
 from fleet.rollouts.analysis import Verdict
+from fleet.rollouts.cohorts import rank
 from fleet.rollouts.joining import Current, currents_of, joiners
 from fleet.rollouts.measure import verdict_on
 from fleet.rollouts.planner import deployment_id, follow_reports, plan, soaking
@@ -36,6 +38,7 @@ from fleet.rollouts.states import (
     RolloutEvent,
     follow,
 )
+from fleet.rollouts.turns import admitted, free_places, needs_thought
 from fleet.rollouts.view import DeviceView, ExecutionView, RolloutView
 from fleet.store.database import Store
 from fleet.store.devices import ACCEPTED, Device
@@ -48,6 +51,10 @@ from mien.release import ReleaseRef
 _log = logging.getLogger(__name__)
 
 _MOST_STEPS = 20
+_PATIENCE_S = 0.25
+_REST = 10.0
+_LOOK_FURTHER = 4
+"""So many times as many candidates are read as places are free, since some sites have no room for theirs."""
 
 
 class Tick:
@@ -57,10 +64,23 @@ class Tick:
         store: where they are.
         clock: Unix seconds.
         changed: called when something was changed.
+        patience_s: where looking at every device takes longer than this, that is done now and then only.
+        rest: after such a look, at least so many times as long passes before the next.
     """
 
-    def __init__(self, store: Store, *, clock: Callable[[], float], changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Callable[[], float],
+        changed: Callable[[], None],
+        patience_s: float = _PATIENCE_S,
+        rest: float = _REST,
+    ) -> None:
         self._store, self._clock, self._changed = store, clock, changed
+        self._patience_s, self._rest = patience_s, rest
+        self._due_s: dict[int, float] = {}
+        """For great rollouts: when every device is looked at again, in monotonic seconds."""
 
     def run(self) -> int:
         """Move every rollout as far as it goes now; the number of steps that changed something."""
@@ -76,6 +96,30 @@ class Tick:
 
     def _settle(self, rollout_id: int) -> int:
         steps = int(self._follow(rollout_id, self._clock()))
+        if time.monotonic() < self._due_s.get(rollout_id, 0.0):
+            told = self._turn(rollout_id, self._clock())
+            if told is not None:
+                return steps + int(told > 0)
+        began_s = time.monotonic()
+        try:
+            return self._think(rollout_id, steps)
+        finally:
+            spent_s = time.monotonic() - began_s
+            self._due_s[rollout_id] = time.monotonic() + self._rest * spent_s if spent_s > self._patience_s else 0.0
+
+    def _turn(self, rollout_id: int, now: float) -> int | None:
+        """Tell the next devices, from sums alone; how many were told, or ``None`` when the planner must look."""
+        with self._store.read() as work:
+            turn = work.turns.look(rollout_id)
+        if turn is None or needs_thought(turn, now):
+            return None
+        if not free_places(turn, now):
+            return 0
+        with self._store.write() as work:
+            return _tell_next(work, rollout_id, now)
+
+    def _think(self, rollout_id: int, steps: int) -> int:
+        """Look at every device, and do what follows until nothing is left to do."""
         while steps < _MOST_STEPS:
             actions = self._step(rollout_id, moved=steps > 0)
             if not actions:
@@ -165,6 +209,22 @@ def _reported(work: Work, rollout_id: int, now: float) -> tuple[Rollout | None, 
         return None, ()
     devices = {device.id: device for device in work.devices.busy(rollout_id)}
     return rollout, follow_reports(rollout.view, devices, now)
+
+
+def _tell_next(work: Work, rollout_id: int, now: float) -> int | None:
+    turn, rollout = work.turns.look(rollout_id), work.rollouts.bare(rollout_id)
+    if turn is None or rollout is None or needs_thought(turn, now):
+        return None
+    places, budget = free_places(turn, now), turn.policy.budget
+    rooms = work.turns.rooms(rollout_id, budget) if budget else None
+    most = places * _LOOK_FURTHER
+    found = work.turns.candidates(rollout_id, turn.policy, rooms, now=now, most=most)
+    told = admitted(found, places, rooms)
+    if len(told) < places and len(found) == most:
+        return None  # others further back may have room
+    actions = [Tell(device_id=one.device_id, deployment_id=one.deployment_id) for one in told]
+    _Applier(work, rollout_id, now).apply(actions, rollout)
+    return len(told)
 
 
 def _newcomers(work: Work) -> list[tuple[Current, list[DeviceView]]]:
@@ -263,7 +323,8 @@ class _Applier:
             queued_at=self.now,
             waiting=isinstance(action, Choose),
         )
-        self.work.rollouts.add_execution(self.rollout_id, execution, at=self.now)
+        place = rank(rollout.view.seed, action.device_id)
+        self.work.rollouts.add_execution(self.rollout_id, execution, at=self.now, rank=place)
         if isinstance(action, Deploy):
             self._release(action.device_id, action.deployment_id, rollout)
 

@@ -189,6 +189,10 @@ class ExecutionRow(Base):
     """One device's part in a rollout, its state in the words of AWS IoT Jobs."""
 
     __tablename__ = "executions"
+    __table_args__ = (
+        Index(None, "rollout_id", "state", "waiting", "wave"),
+        Index(None, "rollout_id", "revert_state"),
+    )
 
     rollout_id: Mapped[int] = mapped_column(ForeignKey("rollouts.id"), primary_key=True)
     device_id: Mapped[str] = mapped_column(ForeignKey("devices.id"), primary_key=True)
@@ -202,6 +206,8 @@ class ExecutionRow(Base):
     """Chosen for its wave, and not told yet."""
     not_before: Mapped[float | None]
     attempts: Mapped[int] = mapped_column(server_default="1")
+    rank: Mapped[str | None] = mapped_column(String(64))
+    """The device's place in the cohort order; see :func:`fleet.rollouts.cohorts.rank`."""
     started_at: Mapped[float | None]
     ended_at: Mapped[float | None]
     report: Mapped[dict[str, Any] | None] = mapped_column(JSON)

@@ -83,6 +83,11 @@ class Rollouts:
         row = self._session.get(RolloutRow, rollout_id)
         return self._whole(row, lean=True) if row else None
 
+    def bare(self, rollout_id: int) -> Rollout | None:
+        """A rollout without its devices."""
+        row = self._session.get(RolloutRow, rollout_id)
+        return self._whole(row, lean=True, which=false()) if row else None
+
     def busy(self, rollout_id: int) -> Rollout | None:
         """A rollout with only those devices that were told something and have not ended it."""
         row = self._session.get(RolloutRow, rollout_id)
@@ -183,7 +188,7 @@ class Rollouts:
         """Note the present verdict on a wave that soaks."""
         self._session.get_one(WaveRow, (rollout_id, number)).verdict = dict(verdict)
 
-    def add_execution(self, rollout_id: int, execution: ExecutionView, *, at: float) -> None:
+    def add_execution(self, rollout_id: int, execution: ExecutionView, *, at: float, rank: str | None = None) -> None:
         """Take a device into a wave."""
         done = execution.state not in OPEN
         self._session.add(
@@ -198,6 +203,7 @@ class Rollouts:
                 queued_at=at,
                 waiting=execution.waiting,
                 attempts=execution.attempts,
+                rank=rank,
                 ended_at=at if done else None,
             )
         )

@@ -13,6 +13,7 @@ from fleet.store.people import ApiTokens, LoginAttempts, People, Sessions
 from fleet.store.releases import Releases
 from fleet.store.rollouts import Rollouts
 from fleet.store.tokens import Tokens
+from fleet.store.turns import Turns
 from fleet.store.windows import Windows
 
 
@@ -33,6 +34,7 @@ class Work:
         self.engines = Engines(session)
         self.evidence = Evidence(session)
         self.experiments = Experiments(session)
+        self.turns = Turns(session)
         self.audit = Audit(session)
         self.people = People(session)
         self.sessions = Sessions(session)
