@@ -392,3 +392,39 @@ def test_an_analysis_that_only_reports_stops_nothing():
         world.later(wait_s)
         assert world.rollout.state is RolloutState.RUNNING
         assert world.rollout.waves[0].state is WaveState.FINISHED
+
+
+def late_failures(**given) -> World:
+    """Two waves of four; the second begins when half of the first are done, and then the other half fail."""
+    waves = [{"name": "first", "count": 4}, {"name": "rest", "percent": 100}]
+    limits = {"success_threshold": 0.5, "error_threshold": 0.25} | given
+    world = World(policy(waves=waves, **limits), devices(8))
+    world.settle()
+    first = sorted(world.states())
+    for device_id in first[:2]:
+        world.report(device_id, UpdateState.COMMITTED)
+    world.settle()
+    assert len(world.rollout.waves) == 2
+    for device_id in first[2:]:
+        world.report(device_id, UpdateState.ROLLED_BACK)
+    world.settle()
+    return world
+
+
+def test_a_wave_that_fails_when_the_next_has_begun_halts_the_rollout():
+    """Its devices count for as long as the rollout runs."""
+    world = late_failures()
+    assert world.rollout.state is RolloutState.STOPPING
+    assert "wave first: 2 of 4 failed" in world.halted_because
+    assert late_failures(on_error="pause").rollout.state is RolloutState.PAUSED
+
+
+def test_a_wave_that_was_forced_is_not_held_against_the_next():
+    """Too few of it succeeded, and a person went on."""
+    world = canary_world(error_threshold=0.0, success_threshold=1.0)
+    done = replace(world.rollout.waves[0], state=WaveState.FINISHED)
+    world.rollout = replace(world.rollout, waves=(done,))
+    world.settle()
+    world.report(min(world.rollout.of_wave(0), key=lambda e: e.device_id).device_id, UpdateState.FAILED)
+    world.settle()
+    assert world.rollout.state is RolloutState.RUNNING
