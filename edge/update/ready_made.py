@@ -23,6 +23,19 @@ from mien.release import BuildEngine, Manifest
 
 _log = logging.getLogger(__name__)
 _FOLDER = "taken"
+_OF_NO_USE = frozenset(
+    {
+        "expired_metadata",
+        "rollback_attack",
+        "bad_signature",
+        "hash_mismatch",
+        "endless_data",
+        "not_signed",
+        "server_refused",
+    }
+)
+"""Faults of the engine's file or of the role that signs engines. They are no faults of the release, whose model comes
+as well: one key that signs engines must not be able to hold up releases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +106,12 @@ class ReadyMade:
         if not self._wanted:
             return None
         facts = self._device.facts()
-        found = self._source.find_engine(engine_path(manifest.ref, facts.hardware_class(), choice.variant.sha256))
+        path = engine_path(manifest.ref, facts.hardware_class(), choice.variant.sha256)
+        try:
+            found = self._source.find_engine(path)
+        except UpdateFault as fault:
+            _pass_over(path, fault)
+            return None
         if found is None:
             return None
         reason = fits(found, manifest_sha256, choice, facts)
@@ -102,13 +120,25 @@ class ReadyMade:
             return None
         return found
 
-    def bring(self, engine: SignedEngine, staging: Path, on_bytes: Callable[[int], None]) -> None:
-        """Download an engine's files into ``staging``; what is there already stays."""
+    def bring(self, engine: SignedEngine, staging: Path, on_bytes: Callable[[int], None]) -> bool:
+        """Download an engine's files into ``staging``; what is there already stays.
+
+        Returns:
+            False where they are not to be had as they were signed, so that the engine is to be built here.
+
+        Raises:
+            UpdateFault: the network or the disk is at fault, or the deployment was ended meanwhile.
+        """
         for file, name in zip(engine.files, _names(engine), strict=True):
             path = staging / _FOLDER / name
             if path.is_file() and path.stat().st_size == file.size_bytes and sha256_of(path) == file.sha256:
                 continue
-            self._source.fetch_file(file.path, path, on_bytes)
+            try:
+                self._source.fetch_file(file.path, path, on_bytes)
+            except UpdateFault as fault:
+                _pass_over(file.path, fault)
+                return False
+        return True
 
     def use(
         self, engine: SignedEngine, staging: Path, place: tuple[SlotName, Path], record: SlotRecord, policy: ProbePolicy
@@ -170,6 +200,17 @@ class ReadyMade:
             ],
             (("engine", engine.record.engine.sha256), ("release", str(engine.record.release))),
         )
+
+
+def _pass_over(path: str, fault: UpdateFault) -> None:
+    """Go on without an engine.
+
+    Raises:
+        UpdateFault: the same, where it is no fault of engines.
+    """
+    if fault.code not in _OF_NO_USE:
+        raise fault
+    _log.warning("the signed engine %s is passed over: %s", path, fault)
 
 
 def _names(engine: SignedEngine) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 from edge.transport.fleet_http import EngineStanding
 from edge.update.build_cost import measured
 from edge.update.engine_offer import EngineOffers, record_of
-from edge.update.interface import SignedFile
+from edge.update.interface import SignedFile, UpdateFault
 from edge.update.ready_made import ReadyMade, SignedEngine
 from edge.update.updater import Updater
 from mien.engines import PIECE_BYTES, EngineRecord, engine_path
@@ -30,6 +30,8 @@ class Engines:
     world: World
     signed: dict[str, SignedEngine] = field(default_factory=dict)
     content: bytes = ENGINE
+    fault: tuple[str, str] = ("", "")
+    """In which step, and its code."""
 
     def sign(self, version: str, sha256: str, **changes: object) -> None:
         """Sign an engine for a release's FP32 model."""
@@ -59,12 +61,18 @@ class Engines:
         )
 
     def find_engine(self, path: str) -> SignedEngine | None:
+        self._maybe_fail("find")
         return self.signed.get(path)
 
     def fetch_file(self, path: str, to: Path, on_bytes: Callable[[int], None]) -> None:
+        self._maybe_fail("fetch")
         to.parent.mkdir(parents=True, exist_ok=True)
         to.write_bytes(self.content)
         on_bytes(len(self.content))
+
+    def _maybe_fail(self, step: str) -> None:
+        if self.fault[0] == step:
+            raise UpdateFault(self.fault[1], "not to be had")
 
 
 @pytest.fixture
@@ -123,6 +131,24 @@ def test_an_engine_that_is_of_no_use_is_told_of_and_built_here(world: World, eng
     assert (world.last()[0], world.device.builds, world.reporter.events) == ("committed", 1, ["engine_refused"])
     assert (active.record.taken, active.record.built) == (False, True)
     assert ENGINE not in [path.read_bytes() for path in active.folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("step", ["find", "fetch"])
+@pytest.mark.parametrize("code", ["expired_metadata", "bad_signature", "hash_mismatch", "server_refused"])
+def test_engines_that_cannot_be_trusted_do_not_hold_up_a_release(
+    world: World, engines: Engines, step: str, code: str
+) -> None:
+    """Whoever has the key for engines, or has lost one of their files, costs devices a build and no update."""
+    engines.fault = (step, code)
+    deploy(world, engines)
+    assert (world.last(), world.device.builds) == (("committed", None), 1)
+
+
+def test_a_fault_of_the_disk_is_none_of_the_engines(world: World, engines: Engines) -> None:
+    """It ends the update, as with any other file."""
+    engines.fault = ("fetch", "no_space")
+    deploy(world, engines)
+    assert world.last() == ("failed", "no_space")
 
 
 @pytest.mark.parametrize(
