@@ -26,6 +26,7 @@ from fleet.rollouts.actions import (
     Tell,
     Withdraw,
 )
+from fleet.rollouts.admission import admitted as may_be_told
 from fleet.rollouts.analysis import Verdict
 from fleet.rollouts.cohorts import rank
 from fleet.rollouts.joining import Current, currents_of, joiners
@@ -50,7 +51,8 @@ from mien.release import ReleaseRef
 
 _log = logging.getLogger(__name__)
 
-_MOST_STEPS = 20
+_MOST_STEPS = 150
+"""More than a policy with the most waves needs when each is done at once: two for each."""
 _PATIENCE_S = 0.25
 _REST = 10.0
 _LOOK_FURTHER = 4
@@ -160,10 +162,10 @@ class Tick:
         """Bring devices that joined to the release that their group runs; how many were told."""
         now = self._clock()
         with self._store.read() as work:
-            if not _newcomers(work):
+            if not _newcomers(work, now):
                 return 0
         with self._store.write() as work:
-            found = _newcomers(work)
+            found = _newcomers(work, now)
             for current, devices in found:
                 _Applier(work, current.rollout_id, now).welcome(devices)
         return sum(len(devices) for _, devices in found)
@@ -227,22 +229,34 @@ def _tell_next(work: Work, rollout_id: int, now: float) -> int | None:
     return len(told)
 
 
-def _newcomers(work: Work) -> list[tuple[Current, list[DeviceView]]]:
-    """Devices that joined since, by the release that they shall run."""
+def _newcomers(work: Work, now: float) -> list[tuple[Current, list[DeviceView]]]:
+    """Devices that joined since and may be told now, by the release that they shall run."""
     currents = currents_of(work.rollouts.last_finished())
     found = []
     held: set[str] | None = None
+    missed: dict[int, set[str]] = {}
     for current in currents:
         open_to = work.devices.undecided(current.release)
         if not open_to:
             continue
         if held is None:
             held = set(work.experiments.held()) | work.rollouts.held()
+            missed = {one.rollout_id: work.rollouts.missed(one.rollout_id) for one in currents}
         taken = held | work.rollouts.had(current.rollout_id, [device.id for device in open_to])
-        chosen = joiners(current, currents, open_to, taken)
-        if chosen:
-            found.append((current, chosen))
+        chosen = joiners(current, currents, open_to, taken, missed=missed)
+        told = _whose_turn(work, current.rollout_id, chosen, now) if chosen else []
+        if told:
+            found.append((current, told))
     return found
+
+
+def _whose_turn(work: Work, rollout_id: int, chosen: Sequence[DeviceView], now: float) -> list[DeviceView]:
+    """Those who may be told now: the limits of a rollout hold for whoever gets its release later, too."""
+    rollout = work.rollouts.busy(rollout_id)
+    if rollout is None:
+        return []
+    everybody = work.devices.views() if rollout.view.policy.budget else chosen
+    return may_be_told(rollout.view, chosen, everybody, now)
 
 
 @dataclass

@@ -9,6 +9,7 @@ from typing import Any, cast
 from sqlalchemy import JSON, ColumnElement, Row, Table, and_, case, exists, false, null, or_, select, true, type_coerce
 from sqlalchemy.orm import Session
 
+from fleet.rollouts.joining import Current, reach_of
 from fleet.rollouts.policy import RolloutPolicy
 from fleet.rollouts.states import ACTIVE, ENDED, OPEN, ExecutionState, RevertState, RolloutState, WaveState
 from fleet.rollouts.view import ExecutionView, RolloutView, WaveView
@@ -118,14 +119,17 @@ class Rollouts:
         chosen = select(RolloutRow.id).where(or_(under_way, and_(ended, left))).order_by(RolloutRow.id)
         return list(self._session.scalars(chosen))
 
-    def last_finished(self) -> list[tuple[int, str, str | None]]:
-        """Number, release and group (``None``: all) of every finished rollout, the one that ended last first."""
+    def last_finished(self) -> list[Current]:
+        """Every finished rollout, the one that ended last first."""
         chosen = (
-            select(RolloutRow.id, RolloutRow.release, RolloutRow.policy["group"].as_string())
+            select(RolloutRow.id, RolloutRow.release, RolloutRow.policy)
             .where(RolloutRow.state == str(RolloutState.FINISHED))
             .order_by(RolloutRow.ended_at.desc(), RolloutRow.id.desc())
         )
-        return [(number, release, group) for number, release, group in self._session.execute(chosen)]
+        return [
+            Current(rollout_id=number, release=release, group=policy.get("group"), reaches=reach_of(policy["waves"]))
+            for number, release, policy in self._session.execute(chosen)
+        ]
 
     def held(self) -> set[str]:
         """Devices that a rollout under way has chosen."""
@@ -139,6 +143,13 @@ class Rollouts:
             ExecutionRow.rollout_id == rollout_id, ExecutionRow.state != str(ExecutionState.CANCELED)
         )
         return set(self._session.scalars(chosen)) & set(device_ids)
+
+    def missed(self, rollout_id: int) -> set[str]:
+        """Devices that a rollout chose and went on without."""
+        chosen = select(ExecutionRow.device_id).where(
+            ExecutionRow.rollout_id == rollout_id, ExecutionRow.state == str(ExecutionState.CANCELED)
+        )
+        return set(self._session.scalars(chosen))
 
     def durations_s(self, most: int = 1000) -> list[float]:
         """How long devices took that took up a release, from being told to the end; the latest first."""

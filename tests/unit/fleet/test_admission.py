@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fleet.rollouts.actions import AskAgain, Tell
-from fleet.rollouts.joining import currents_of, joiners
+from fleet.rollouts.joining import Current, currents_of, joiners, reach_of
 from fleet.rollouts.states import ExecutionState, RolloutState
 from mien.lifecycle import UpdateState
 from tests.fakes.rollout_world import NEW, OLD, World, devices, policy
@@ -185,7 +185,8 @@ def test_an_attempt_that_ended_late_is_taken_back_too():
 
 def test_newcomers_get_what_their_group_runs():
     """Of the newest finished rollout for them; not who took it back, runs a newer one or is held elsewhere."""
-    currents = currents_of([(7, NEW, "site"), (5, OLD, None), (3, NEW, None)])
+    finished = [(7, NEW, "site"), (5, OLD, None), (3, NEW, None)]
+    currents = currents_of(Current(rollout_id=n, release=release, group=group) for n, release, group in finished)
     assert [current.rollout_id for current in currents] == [7, 5]
     fleet = [
         *devices(1, id="blank", release=None),
@@ -198,3 +199,25 @@ def test_newcomers_get_what_their_group_runs():
     ]
     assert [d.id for d in joiners(currents[0], currents, fleet, {"held"})] == ["blank", "old"]
     assert [d.id for d in joiners(currents[1], currents, fleet, {"held"})] == ["other"]
+
+
+def test_a_canary_that_ended_well_is_no_word_about_the_others():
+    """A rollout for a number of devices, or for some labels, is no reason to tell those whom it left out."""
+    few, berlin = reach_of([{"count": 5}]), reach_of([{"count": 1}, {"labels": {"site": "berlin"}}])
+    assert reach_of([{"count": 1}, {"percent": 100.0}]) == (frozenset(),)
+    finished = [
+        Current(rollout_id=9, release="faces@1.3.0", group=None, reaches=few),
+        Current(rollout_id=8, release="faces@1.2.0", group=None, reaches=berlin),
+        Current(rollout_id=7, release=NEW, group=None),
+    ]
+    currents = currents_of(finished)
+    fleet = [
+        *devices(1, id="plain"),
+        *devices(1, id="berliner", labels={"site": "berlin", "row": "2"}),
+        *devices(1, id="returned"),
+    ]
+    told = [
+        [device.id for device in joiners(current, currents, fleet, (), missed={9: {"returned"}})]
+        for current in currents
+    ]
+    assert told == [["returned"], ["berliner"], ["plain"]]

@@ -9,7 +9,7 @@ from fleet.rollouts.states import ExecutionState, RolloutState, WaveState
 from fleet.rollouts.tick import Tick
 from fleet.store.releases import Release
 from mien.lifecycle import UpdateState
-from mien.messages import UpdateReport
+from mien.messages import Status, UpdateReport
 from mien.release import ReleaseRef
 from tests.fakes.paper_bundle import write_bundle
 from tests.fakes.rollout_world import policy
@@ -166,3 +166,51 @@ def test_a_dry_run_changes_nothing_and_says_what_is_not_known(fleet):
         assert work.rollouts.all() == []
     assert [len(wave.devices) for wave in found.waves] == [1, 2]
     assert found.seconds is None
+
+
+def present(store, *names):
+    with store.write() as work:
+        for name in names:
+            work.devices.set_status(name, Status(state="online", boot_id="b", agent_version="1", at=NOW), at=NOW)
+
+
+def orders(store):
+    with store.read() as work:
+        return {device.id for device in work.devices.all() if device.desired}
+
+
+def done(store, **given):
+    """A rollout that has finished; whom it told."""
+    number = make(store, **given)
+    order(store, number, "start")
+    tick(store)
+    end(store, number)
+    tick(store)
+    assert look(store, number).view.state is RolloutState.FINISHED
+    return {execution.device_id for execution in look(store, number).view.executions}
+
+
+def test_whom_no_wave_reaches_is_told_nothing(fleet):
+    """A rollout for one device ends well, and the others are online."""
+    present(fleet, "cam-1", "cam-2", "cam-3")
+    told = done(fleet, waves=[{"name": "canary", "count": 1}])
+    tick(fleet, at=NOW + 10)
+    assert orders(fleet) == told
+    assert len(told) == 1
+
+
+def test_who_joins_is_told_within_the_limits(fleet):
+    """Two come after the end: one at a time, and nobody outside the window."""
+    noon, hour = NOW - NOW % 86_400 + 43_200, {"start": "12:00", "duration_s": 3600}
+    number = make(fleet, waves=[{"name": "all", "percent": 100}], concurrency=1, windows=[hour], group="lab")
+    with fleet.write() as work:
+        work.rollouts.move(number, RolloutState.FINISHED, ended_at=NOW)
+    present(fleet, "cam-2", "cam-3")
+    tick(fleet, at=noon - 60)
+    assert orders(fleet) == set()
+    tick(fleet, at=noon + 60)
+    tick(fleet, at=noon + 61)
+    assert len(orders(fleet)) == 1
+    end(fleet, number)
+    tick(fleet, at=noon + 62)
+    assert len(orders(fleet)) == 2
