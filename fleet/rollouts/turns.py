@@ -25,6 +25,8 @@ class Turn:
     wave_state: WaveState
     counts: Mapping[ExecutionState, int]
     """Parts of the wave that count, by state; see :func:`fleet.rollouts.tally.counted`."""
+    before: Mapping[int, Mapping[ExecutionState, int]]
+    """The same of the waves before, which are held to their limits still."""
     busy: int
     """Devices that were told something and have not ended it."""
     waiting: int
@@ -45,16 +47,18 @@ def needs_thought(turn: Turn, now: float) -> bool:
     """Whether the planner must look: the wave is done or in trouble, or the rollout's time is over."""
     if turn.wave_state is WaveState.SOAKING:
         return False  # a verdict takes minutes, and is looked for at the next look at every device
-    size, end = sum(turn.counts.values()), turn.policy.ends_at
-    done = turn.counts.get(ExecutionState.SUCCEEDED, 0) >= turn.policy.success_of(turn.wave).at_least(size)
+    size, end, done = sum(turn.counts.values()), turn.policy.ends_at, _has_succeeded(turn, turn.wave, turn.counts)
     over = end is not None and now >= end.timestamp()
-    return (
-        turn.wave_state is not WaveState.RUNNING
-        or size == 0
-        or done
-        or over
-        or trouble(turn.counts, turn.policy, turn.wave) is not None
+    plain = turn.wave_state is WaveState.RUNNING and size > 0 and not done and not over
+    passed = {wave: counts for wave, counts in turn.before.items() if _has_succeeded(turn, wave, counts)}
+    return not plain or any(
+        trouble(counts, turn.policy, wave) is not None for wave, counts in {**passed, turn.wave: turn.counts}.items()
     )
+
+
+def _has_succeeded(turn: Turn, wave: int, counts: Mapping[ExecutionState, int]) -> bool:
+    needed = turn.policy.success_of(wave).at_least(sum(counts.values()))
+    return counts.get(ExecutionState.SUCCEEDED, 0) >= needed
 
 
 def free_places(turn: Turn, now: float) -> int:

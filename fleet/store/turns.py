@@ -37,15 +37,16 @@ class Turns:
             return None
         mine = ExecutionRow.rollout_id == rollout_id
         queued = and_(ExecutionRow.state == str(ExecutionState.QUEUED), ExecutionRow.waiting.is_(true()))
-        counted = select(ExecutionRow.state, func.count()).where(mine, ExecutionRow.wave == wave.number, _counts(row))
+        counts: dict[int, dict[ExecutionState, int]] = {wave.number: {}}
+        grouped = select(ExecutionRow.wave, ExecutionRow.state, func.count()).where(mine, _counts(row))
+        for number, state, count in self._session.execute(grouped.group_by(ExecutionRow.wave, ExecutionRow.state)):
+            counts.setdefault(number, {})[ExecutionState(state)] = count
         return Turn(
             policy=RolloutPolicy.model_validate(row.policy),
             wave=wave.number,
             wave_state=WaveState(wave.state),
-            counts={
-                ExecutionState(state): count
-                for state, count in self._session.execute(counted.group_by(ExecutionRow.state))
-            },
+            counts=counts.pop(wave.number),
+            before=counts,
             busy=self._count(mine, busy_rows()),
             waiting=self._count(mine, queued),
         )

@@ -29,6 +29,7 @@ PURE = [
         *(f"fleet/rollouts/analysis{part}.py" for part in ("", "_evidence", "_levels", "_spreads", "_values")),
         *(f"fleet/experiments/{name}.py" for name in ("assignment", "bandit", "planner", "explain", "states")),
         *(f"fleet/statistics/{name}.py" for name in ("ranks", "distributions", "many")),
+        *(f"fleet/rollouts/{name}.py" for name in ("admission", "joining", "preview", "standing", "tally", "turns")),
         "fleet/rollouts/cohorts.py",
         "fleet/rollouts/states.py",
     ),

@@ -31,10 +31,15 @@ def policy(**given):
     return RolloutPolicy.model_validate({"waves": waves} | rules | given)
 
 
+WAVES = [{"name": "first", "count": 8}, {"name": "all", "percent": 100}]
+TWO = policy(waves=WAVES, success_threshold=0.5, error_threshold=0.3)
+"""Of a first wave of eight, four must succeed and two may fail."""
+
+
 def turn(**given):
     """A wave of ten under way."""
     known = {"policy": policy(success_threshold=1.0, error_threshold=0.0), "wave": 0, "wave_state": WaveState.RUNNING}
-    return Turn(**({**known, "counts": {X.QUEUED: 8, X.SUCCEEDED: 2}, "busy": 2, "waiting": 6} | given))
+    return Turn(**({**known, "counts": {X.QUEUED: 8, X.SUCCEEDED: 2}, "before": {}, "busy": 2, "waiting": 6} | given))
 
 
 @pytest.mark.parametrize(
@@ -47,6 +52,9 @@ def turn(**given):
         ({"wave_state": WaveState.FINISHED}, True),
         ({"wave_state": WaveState.SOAKING, "counts": {X.SUCCEEDED: 10}}, False),
         ({"policy": policy(ends_at="1970-01-01T00:10:00Z")}, True),
+        ({"wave": 1, "policy": TWO, "before": {0: {X.SUCCEEDED: 5, X.FAILED: 2}}}, False),
+        ({"wave": 1, "policy": TWO, "before": {0: {X.SUCCEEDED: 5, X.FAILED: 3}}}, True),
+        ({"wave": 1, "policy": TWO, "before": {0: {X.SUCCEEDED: 3, X.FAILED: 5}}}, False),
     ],
 )
 def test_the_planner_looks_where_something_is_to_be_decided(given, wanted):
