@@ -32,6 +32,8 @@ _SETTLED = "offered.json"
 _ENDS = frozenset({"rejected", "signed", "withdrawn", "waiting", "checking"})
 """There is nothing more for this device to do."""
 _LATER_S = 3600.0
+_LONGEST_GOODBYE_S = 20.0
+"""So long is a piece waited for that is on its way when the device ends; the fleet keeps what came."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 30.0, 3600.0
 _MOST_KEPT = 32
 _FRUITLESS = 3
@@ -134,7 +136,7 @@ class EngineOffers:
         self._stop.set()
         self._wake.set()
         if self._thread.is_alive():
-            self._thread.join(_LATER_S)
+            self._thread.join(_LONGEST_GOODBYE_S)
 
     def offer(self) -> float | None:
         """Offer what runs, unless that was done.
