@@ -101,8 +101,13 @@ def runtime_version(facts: DeviceFacts, runtime: Runtime) -> str | None:
 
 
 def signed_custom(record: EngineRecord) -> dict[str, str]:
-    """A record as it stands in signed metadata: as one text, since the signed form of JSON knows no fractions."""
-    return {_CUSTOM: record.model_dump_json(exclude_none=True)}
+    """A record as it stands in signed metadata: as one text, since the signed form of JSON knows no fractions.
+
+    What it has besides the fields of this version is left out: nobody held it against anything.
+    """
+    file = set(EngineFile.model_fields)
+    fields: dict[str, bool | set[str]] = dict.fromkeys(EngineRecord.model_fields, True)
+    return {_CUSTOM: record.model_dump_json(exclude_none=True, include=fields | {"engine": file, "sidecar": file})}
 
 
 def record_from(custom: object, *, source: str) -> EngineRecord:

@@ -19,6 +19,8 @@ from mien.release import Manifest, Variant
 _SLACK_BYTES = 32 << 20
 _LARGEST_RATIO = 8
 """An engine may be larger than its model: FP16 becomes FP32 on a CPU, and TensorRT keeps weights in several layouts."""
+_LARGEST_SIDECAR_BYTES = 1 << 20
+"""What stands beside an engine is a page of text, and is read whole."""
 _SAME = 1e-6
 Approval = Literal["operator", "builders", "witnesses"]
 
@@ -132,7 +134,7 @@ def sidecar_faults(content: bytes, record: EngineRecord) -> tuple[str, ...]:
     """Hold the record that TensorRT's engines have beside them against what the builder says."""
     try:
         found: Any = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         return ("what stands beside the engine is no record of one",)
@@ -175,6 +177,10 @@ def _variant(manifest: Manifest, record: EngineRecord) -> Variant | None:
 
 def _size_faults(record: EngineRecord, rules: EngineRules) -> list[str]:
     total = sum(file.size_bytes for file in record.files.values())
+    if record.sidecar is not None and record.sidecar.size_bytes > _LARGEST_SIDECAR_BYTES:
+        return [
+            f"what stands beside it has {record.sidecar.size_bytes} bytes, at most {_LARGEST_SIDECAR_BYTES} are read"
+        ]
     return [f"{total} bytes, at most {rules.most_bytes} are taken"] if total > rules.most_bytes else []
 
 

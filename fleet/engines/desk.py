@@ -83,6 +83,9 @@ class EngineDesk:
         self._clock = clock
         self.nudge = nudge
         self._lock = threading.Lock()
+        """Held while a device is answered."""
+        self._deciding = threading.RLock()
+        """Held from reading an engine's state to writing another: a person's no must not meet a signature under way."""
 
     def offer(self, device: Device, engine_id: str, body: bytes) -> Standing:
         """Take a record, or say why its engine is not wanted.
@@ -140,12 +143,14 @@ class EngineDesk:
         Raises:
             ConflictError: it does not wait, or a check does not pass any more.
         """
-        offered = self._waiting(beginning)
-        finding = self._finding(offered)
-        if finding.wrong or finding.missing:
-            raise ConflictError(f"{offered.id[:12]} cannot be signed", found="; ".join(finding.wrong + finding.missing))
-        self._sign(offered, f"approved by {by}", by=by)
-        return self._named(offered.id)
+        with self._deciding:
+            offered = self._waiting(beginning)
+            finding = self._finding(offered)
+            if finding.wrong or finding.missing:
+                found = "; ".join(finding.wrong + finding.missing)
+                raise ConflictError(f"{offered.id[:12]} cannot be signed", found=found)
+            self._sign(offered, f"approved by {by}", by=by)
+            return self._named(offered.id)
 
     def reject(self, beginning: str, by: str, why: str) -> OfferedEngine:
         """A person's no.
@@ -153,11 +158,12 @@ class EngineDesk:
         Raises:
             ConflictError: it is decided about.
         """
-        offered = self._named(beginning)
-        if offered.state not in OPEN:
-            raise ConflictError(f"{offered.id[:12]} is {offered.state}", wanted="one that is not decided about")
-        self._settle(offered, EngineState.REJECTED, why, by=by)
-        return self._named(offered.id)
+        with self._deciding:
+            offered = self._named(beginning)
+            if offered.state not in OPEN:
+                raise ConflictError(f"{offered.id[:12]} is {offered.state}", wanted="one that is not decided about")
+            self._settle(offered, EngineState.REJECTED, why, by=by)
+            return self._named(offered.id)
 
     def withdraw(self, beginning: str, by: str, why: str) -> OfferedEngine:
         """Sign it no longer; devices that run it keep it, since they measured it.
@@ -165,14 +171,19 @@ class EngineDesk:
         Raises:
             ConflictError: it is not signed.
         """
-        offered = self._named(beginning)
-        if offered.state is not EngineState.SIGNED:
-            raise ConflictError(f"{offered.id[:12]} is {offered.state}", wanted="one that is signed")
-        self._withdraw(offered, why, by=by)
-        return self._named(offered.id)
+        with self._deciding:
+            offered = self._named(beginning)
+            if offered.state is not EngineState.SIGNED:
+                raise ConflictError(f"{offered.id[:12]} is {offered.state}", wanted="one that is signed")
+            self._withdraw(offered, why, by=by)
+            return self._named(offered.id)
 
     def look(self) -> None:
         """Decide about all that can be decided about, and withdraw what devices found to be of no use."""
+        with self._deciding:
+            self._look()
+
+    def _look(self) -> None:
         with self._store.read() as work:
             offers = work.engines.all(states=[*OPEN, EngineState.SIGNED])
         for offered in reversed(offers):
@@ -194,7 +205,8 @@ class EngineDesk:
             return _told(EngineState.REJECTED, NOT_TAKEN)
         if work.engines.offered_since(record.device_id, now - _DAY_S) >= settings.offers_a_day:
             return Standing(state="later", reason=f"{settings.offers_a_day} offers a day are taken", have={})
-        if work.engines.open_bytes() + record.engine.size_bytes > settings.quarantine_bytes:
+        size_bytes = sum(file.size_bytes for file in record.files.values())
+        if work.engines.open_bytes() + size_bytes > settings.quarantine_bytes:
             return Standing(state="later", reason="the fleet has no room for more engines now", have={})
         here = [one for one in work.engines.at(record.path) if one.state is EngineState.SIGNED]
         if here:

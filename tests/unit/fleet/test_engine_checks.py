@@ -16,7 +16,7 @@ from fleet.engines.checks import (
     sidecar_faults,
 )
 from fleet.engines.savings import Builds
-from mien.engines import EngineRecord, class_part, engine_path
+from mien.engines import EngineFile, EngineRecord, class_part, engine_path, record_from, signed_custom
 from mien.release import ReleaseRef
 from tests.fakes.paper_bundle import write_bundle
 
@@ -164,7 +164,23 @@ def test_what_stands_beside_a_tensorrt_engine_must_speak_of_it(known):
     }
     assert sidecar_faults(json.dumps(true).encode(), record) == ()
     assert "another graph" in sidecar_faults(json.dumps(true | {"graph_sha256": "0"}).encode(), record)[0]
-    assert sidecar_faults(b"\xff", record) == ("what stands beside the engine is no record of one",)
+    for content in (b"\xff", b"[" * 100_000):
+        assert sidecar_faults(content, record) == ("what stands beside the engine is no record of one",)
+
+
+def test_what_stands_beside_an_engine_is_small(known):
+    """It is read whole, so an engine's length of it is not taken."""
+    record, rest = known
+    large = record.model_copy(update={"sidecar": EngineFile(sha256="f" * 64, size_bytes=2 << 20)})
+    assert "at most" in check(large, **rest).wrong[0]
+
+
+def test_nothing_is_signed_that_nobody_checked(known):
+    """What a record says in fields that this version does not know stays out of the signed metadata."""
+    record, _ = known
+    body = json.loads(record.model_dump_json())
+    more = EngineRecord.model_validate(body | {"plugin": "x", "engine": body["engine"] | {"url": "x"}})
+    assert record_from(signed_custom(more), source="-") == record
 
 
 def test_an_engines_name_has_four_parts_whatever_a_cpu_calls_itself():

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+import threading
 
 import pytest
 from sqlalchemy.orm import Session
@@ -295,6 +296,38 @@ def test_a_person_rejects_and_withdraws(world):
     with world.store.read() as work:
         noted = [(entry.actor, entry.action) for entry in work.audit.latest(3)]
     assert noted == [("ann", "engine.withdrawn"), ("ann", "engine.signed"), ("ann", "engine.rejected")]
+
+
+def test_a_persons_no_waits_for_a_signature_under_way(world):
+    """Else an engine could be rejected here and signed in the registry, where nobody would look for it again."""
+    desk = world.desk()
+    engine_id, _ = world.offered(desk, world.build())
+    desk.look()
+    signing, go_on, refused = threading.Event(), threading.Event(), []
+    sign = world.repository.add_engines
+
+    def slowly(*given):
+        signing.set()
+        go_on.wait(10)
+        sign(*given)
+
+    def refuse():
+        try:
+            desk.reject(engine_id, "eve", "no")
+        except ConflictError as error:
+            refused.append(error.what)
+
+    world.repository.add_engines = slowly
+    first = threading.Thread(target=desk.approve, args=(engine_id, "ann"), daemon=True)
+    second = threading.Thread(target=refuse, daemon=True)
+    first.start()
+    assert signing.wait(10)
+    second.start()
+    second.join(0.2)
+    go_on.set()
+    for thread in (first, second):
+        thread.join(10)
+    assert (state_of(world, engine_id), len(refused)) == ("signed", 1)
 
 
 def test_engines_that_a_key_rotation_dropped_are_noted(world):
