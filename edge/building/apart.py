@@ -22,6 +22,8 @@ from edge.update.interface import UpdateCancelled, UpdateFault
 _log = logging.getLogger(__name__)
 
 _LOOK_S = 0.25
+_HERE = Path(__file__).resolve().parents[2]
+"""Where this checkout or installation is. Python looks for modules in the working folder first, whatever lies there."""
 _CHILD = (sys.executable, "-m", "edge.building.child")
 _SMALLER = "free some memory on the device, or publish a smaller model or a ready engine for its hardware"
 
@@ -57,8 +59,10 @@ class BuildApart:
             UpdateCancelled: the agent stops.
         """
         self._check_memory()
-        command = [*self._command, order.model_dump_json()]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=_environment()) as child:
+        command = [*self._command, _absolute(order).model_dump_json()]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=_environment(), cwd=_HERE
+        ) as child:
             told = _Told(child)
             try:
                 while told.thread.is_alive():
@@ -101,10 +105,15 @@ class _Told:
             self.last = line.strip() or self.last
 
 
+def _absolute(order: BuildOrder) -> BuildOrder:
+    """The order as another working folder understands it."""
+    paths = {name: getattr(order, name).absolute() for name in ("model", "engine", "timing")}
+    return order.model_copy(update=paths)
+
+
 def _environment() -> dict[str, str]:
     """This checkout or installation first, wherever the agent was started."""
-    here = str(Path(__file__).resolve().parents[2])
-    paths = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    paths = [str(_HERE), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 

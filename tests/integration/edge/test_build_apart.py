@@ -40,6 +40,17 @@ def test_an_engine_is_built_and_opens(tmp_path: Path) -> None:
         assert engine.info.runtime == "onnxruntime"
 
 
+def test_it_builds_wherever_the_agent_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modules that lie in the working folder are not taken for ours, and paths that are relative to it hold."""
+    make_bundle(tmp_path / "bundle")
+    for name in ("edge", "mien"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('a stranger')")
+    monkeypatch.chdir(tmp_path)
+    built = apart()(order(Path(), Path("bundle/model.fp32.onnx")))
+    assert built.is_file()
+
+
 def test_what_cannot_be_built_says_why(tmp_path: Path) -> None:
     """The builder's own words reach the report."""
     broken = tmp_path / "model.onnx"
