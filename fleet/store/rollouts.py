@@ -100,20 +100,20 @@ class Rollouts:
         Those under way, and of those that ended the ones whose devices are still at it or run a release that was taken
         back.
         """
-        open_states = [str(state) for state in OPEN]
-        unsettled = or_(ExecutionRow.state.in_(open_states), ExecutionRow.revert_state == str(RevertState.IN_PROGRESS))
-        came_late = and_(
-            RolloutRow.state == str(RolloutState.STOPPED),
-            RolloutRow.reverts,
+        mine = ExecutionRow.rollout_id == RolloutRow.id  # each question by an index: all that ever ended are asked
+        at_it = exists().where(mine, ExecutionRow.state.in_([str(state) for state in OPEN]))
+        on_its_way_back = exists().where(mine, ExecutionRow.revert_state == str(RevertState.IN_PROGRESS))
+        told = DeviceRow.desired["deployment_id"].as_string()
+        came_late = exists().where(
+            mine,
+            DeviceRow.id == ExecutionRow.device_id,
             DeviceRow.release == RolloutRow.release,
+            or_(told.is_(None), told == ExecutionRow.deployment_id),  # else it is another rollout's by now
             ExecutionRow.revert_id.is_(None),
             ExecutionRow.previous.is_not(None),
         )
-        left = exists().where(
-            ExecutionRow.rollout_id == RolloutRow.id,
-            DeviceRow.id == ExecutionRow.device_id,
-            or_(unsettled, came_late),
-        )
+        taken_back = and_(RolloutRow.state == str(RolloutState.STOPPED), RolloutRow.reverts)
+        left = or_(at_it, on_its_way_back, and_(taken_back, came_late))
         under_way = RolloutRow.state.in_([str(state) for state in ACTIVE])
         ended = RolloutRow.state.in_([str(state) for state in ENDED])
         chosen = select(RolloutRow.id).where(or_(under_way, and_(ended, left))).order_by(RolloutRow.id)

@@ -7,9 +7,10 @@ from fleet.errors import ConflictError
 from fleet.rollouts.orders import Order, command, create, dry_run, get
 from fleet.rollouts.states import ExecutionState, RolloutState, WaveState
 from fleet.rollouts.tick import Tick
+from fleet.store.models import DeviceRow, ExecutionRow
 from fleet.store.releases import Release
 from mien.lifecycle import UpdateState
-from mien.messages import Status, UpdateReport
+from mien.messages import Desired, Status, UpdateReport
 from mien.release import ReleaseRef
 from tests.fakes.paper_bundle import write_bundle
 from tests.fakes.rollout_world import policy
@@ -214,3 +215,24 @@ def test_who_joins_is_told_within_the_limits(fleet):
     end(fleet, number)
     tick(fleet, at=noon + 62)
     assert len(orders(fleet)) == 2
+
+
+def test_a_rollout_that_was_taken_back_lets_go_of_whom_another_one_told(fleet):
+    """A device that comes late with its release is taken back, unless it has that by a later rollout."""
+    number = make(fleet)
+    order(fleet, number, "start")
+    tick(fleet)
+    (first,) = (execution.device_id for execution in look(fleet, number).view.executions)
+    order(fleet, number, "abort", revert=True)
+    tick(fleet)
+    with fleet.write() as work:
+        work.devices._session.get_one(DeviceRow, first).release = RELEASE
+        work.rollouts._session.get_one(ExecutionRow, (number, first)).previous = "faces@1.0.0"
+    with fleet.read() as work:
+        assert work.rollouts.to_follow() == [number]
+    with fleet.write() as work:
+        said = {"deployment_id": "r9-other", "release": ReleaseRef.parse(RELEASE), "manifest_sha256": "a" * 64}
+        probe = policy().probe.message()
+        work.devices.desire(first, Desired(issued_at=NOW, timeout_s=60, probe=probe, **said))
+    with fleet.read() as work:
+        assert work.rollouts.to_follow() == []
