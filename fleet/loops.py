@@ -9,6 +9,7 @@ import datetime as dt
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from fleet.config import RetentionSettings
 from fleet.registry.repository import Repository
@@ -57,6 +58,17 @@ class Loop:
                 _log.exception("%s: this round failed; the next one follows", self._thread.name)
             self._wake.wait(self._every_s)
             self._wake.clear()
+
+
+def in_turn(*steps: Callable[[], object]) -> Callable[[], None]:
+    """One call for several; a fault of one is raised once the others had their turn."""
+
+    def run() -> None:
+        with ExitStack() as turns:
+            for step in reversed(steps):
+                turns.callback(step)
+
+    return run
 
 
 class Upkeep:

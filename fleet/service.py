@@ -34,7 +34,7 @@ from fleet.ingest.interpreter import tune
 from fleet.ingest.mqtt_bus import MqttBus
 from fleet.ingest.outbox import Outbox
 from fleet.ingest.pipeline import Ingest
-from fleet.loops import Loop, Upkeep
+from fleet.loops import Loop, Upkeep, in_turn
 from fleet.paths import DataFolder
 from fleet.people.anchor import Anchor
 from fleet.registry.mirror import MirrorKeeper
@@ -104,12 +104,7 @@ def _wire(
     tick = Tick(store, clock=clock, changed=changes.note)
     experiments = ExperimentTick(store, clock=clock, changed=changes.note)
 
-    def look() -> None:
-        tick.run()
-        experiments.run()
-        outbox.flush()
-
-    rollouts = Loop("rollouts", look, every_s=settings.rollouts.tick_s)
+    rollouts = Loop("rollouts", in_turn(tick.run, experiments.run, outbox.flush), every_s=settings.rollouts.tick_s)
     upkeep = Loop("upkeep", Upkeep(foundation.repository, store, settings.retention, clock).run, every_s=_UPKEEP_S)
 
     desk = _engine_desk(settings, foundation, clock)

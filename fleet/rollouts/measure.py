@@ -1,13 +1,14 @@
 """Gathers the evidence that a verdict on a soaking wave needs.
 
-Of the devices on the old release a bounded number of each hardware class is read, chosen by the rollout's seed, so that
-a verdict costs the same in a fleet of a hundred and of a hundred thousand. Devices of an experiment are no baseline.
+Of the wave's devices and of those on the old release a bounded number of each hardware class is read, chosen by the
+rollout's seed, so that a verdict costs the same in a fleet of a hundred and of a hundred thousand. Devices of an
+experiment are no baseline.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fleet.rollouts.analysis import Reference, Verdict, judge
@@ -22,8 +23,10 @@ _LOOK_BACK_S = 900.0
 """How far before an update a device's own past reaches."""
 _MOST_STABLE = 32
 """Devices of one hardware class that a wave is held against."""
+_MOST_FRESH = 64
+"""Devices of one hardware class that speak for their wave."""
 _MOST_ASKED = 2000
-"""Devices whose hardware class is looked up for that: in a big fleet, a class rarer than that has fewer to compare."""
+"""Devices of each side whose hardware class is looked up for that: in a big fleet, a rare class has fewer to compare."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +63,19 @@ def verdict_on(work: Work, rollout: RolloutView, devices: Sequence[DeviceView], 
 
 
 def _cast(work: Work, rollout: RolloutView, wave: WaveView, devices: Sequence[DeviceView]) -> _Cast:
-    done = [e for e in rollout.of_wave(wave.number) if e.state is ExecutionState.SUCCEEDED]
+    done = {e.device_id: e for e in rollout.of_wave(wave.number) if e.state is ExecutionState.SUCCEEDED}
     held = work.experiments.held()
-    ranked = ((rank(rollout.seed, one.id), one.id) for one in baseline(rollout, devices) if one.id not in held)
-    order = {device_id: place for place, device_id in heapq.nsmallest(_MOST_ASKED, ranked)}
+    others = (device.id for device in baseline(rollout, devices) if device.id not in held)
+    fresh = _some(work, rollout, done, most=_MOST_FRESH)
     return _Cast(
-        fresh=frozenset(e.device_id for e in done),
-        updated={e.device_id: e for e in done if e.previous},
-        stable=frozenset(fewest(order, work.evidence.hardware(order), most=_MOST_STABLE, order=order)),
+        fresh=fresh,
+        updated={device_id: done[device_id] for device_id in fresh if done[device_id].previous},
+        stable=_some(work, rollout, others, most=_MOST_STABLE),
     )
+
+
+def _some(work: Work, rollout: RolloutView, device_ids: Iterable[str], *, most: int) -> frozenset[str]:
+    """So many of some devices of each hardware class, the same ones at each look."""
+    ranked = ((rank(rollout.seed, device_id), device_id) for device_id in device_ids)
+    order = {device_id: place for place, device_id in heapq.nsmallest(_MOST_ASKED, ranked)}
+    return frozenset(fewest(order, work.evidence.hardware(order), most=most, order=order))

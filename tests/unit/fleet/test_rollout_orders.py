@@ -4,6 +4,7 @@ import pytest
 
 from fleet.api.shapes import rollout_json
 from fleet.errors import ConflictError
+from fleet.rollouts import measure
 from fleet.rollouts.orders import Order, command, create, dry_run, get
 from fleet.rollouts.states import ExecutionState, RolloutState, WaveState
 from fleet.rollouts.tick import Tick
@@ -236,3 +237,20 @@ def test_a_rollout_that_was_taken_back_lets_go_of_whom_another_one_told(fleet):
         work.devices.desire(first, Desired(issued_at=NOW, timeout_s=60, probe=probe, **said))
     with fleet.read() as work:
         assert work.rollouts.to_follow() == []
+
+
+def test_a_great_wave_is_judged_by_some_of_its_devices(fleet, monkeypatch):
+    """The same ones at each look; of a small one, by all."""
+    number = make(fleet, waves=[{"name": "all", "percent": 100}])
+    order(fleet, number, "start")
+    tick(fleet)
+    end(fleet, number)
+    tick(fleet)
+    view = look(fleet, number).view
+    with fleet.read() as work:
+        everyone = measure._cast(work, view, view.waves[0], ()).fresh
+        monkeypatch.setattr(measure, "_MOST_FRESH", 2)
+        some = [measure._cast(work, view, view.waves[0], ()).fresh for _ in range(2)]
+    assert everyone == {"cam-1", "cam-2", "cam-3"}
+    assert len(some[0]) == 2
+    assert some[0] == some[1]

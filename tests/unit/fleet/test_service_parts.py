@@ -19,6 +19,7 @@ from fleet.dashboard import views
 from fleet.dashboard.pages import STATIC
 from fleet.durations import seconds_of
 from fleet.errors import ConflictError, NotFoundError
+from fleet.loops import in_turn
 from fleet.rollouts.explain import explain
 from fleet.rollouts.orders import Order, command, create
 from fleet.rollouts.states import TRANSITIONS, RolloutState
@@ -329,3 +330,16 @@ def test_the_commands_load_without_the_service():
     code = "import sys, fleet.cli; bad = {'fastapi', 'sqlalchemy', 'uvicorn', 'tuf', 'httpx', 'paho'} & set(sys.modules); sys.exit(repr(bad) if bad else 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_fault_in_one_part_keeps_no_other_from_its_turn():
+    """It is raised in the end."""
+    done = []
+
+    def faulty():
+        done.append("faulty")
+        raise ValueError("no rest")
+
+    with pytest.raises(ValueError, match="no rest"):
+        in_turn(faulty, lambda: done.append("next"), lambda: done.append("last"))()
+    assert done == ["faulty", "next", "last"]
