@@ -204,7 +204,8 @@ class Installer:
         for entry in wanted:
             _check_signed(entry, self._source.describe(desired.release, entry.path))
         ready = self._ready(manifest, signed_sha256, choices)
-        self._check_room(choices, sum(entry.size_bytes for entry in wanted) + sum(e.size_bytes for e in ready.values()))
+        size_bytes = sum(one.size_bytes for one in (*wanted, *ready.values()))
+        self._check_room(choices, size_bytes, self._slots.staged_bytes(signed_sha256) + self._source.stored_bytes())
         return _Plan(
             content=content,
             manifest=manifest,
@@ -234,8 +235,9 @@ class Installer:
         looked = {one.variant.path: self._ready_made.look(manifest, manifest_sha256, one) for one in builds}
         return {path: found for path, found in looked.items() if found is not None}
 
-    def _check_room(self, choices: list[LoadEngine | BuildEngine], size_bytes: int) -> None:
-        download = 2 * size_bytes
+    def _check_room(self, choices: list[LoadEngine | BuildEngine], size_bytes: int, here_bytes: int) -> None:
+        """What came before a cut is on the disk and needs no more room."""
+        download = max(2 * size_bytes - here_bytes, 0)
         engine = _ENGINE_ROOM * sum(one.variant.size_bytes for one in choices if isinstance(one, BuildEngine))
         needed, free = download + engine + _SPARE_BYTES, self._device.free_bytes()
         if free < needed:

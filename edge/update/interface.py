@@ -118,6 +118,9 @@ class ReleaseSource(Protocol):
             UpdateFault: as above, or other bytes than signed.
         """
 
+    def stored_bytes(self) -> int:
+        """Room on the disk that unfinished downloads take."""
+
     def forget(self) -> None:
         """Delete unfinished downloads."""
 

@@ -183,6 +183,11 @@ class SlotStore:
             folder.mkdir(parents=True)
         return folder
 
+    def staged_bytes(self, manifest_sha256: str) -> int:
+        """Room on the disk that the checked files of a release take there."""
+        folder = self._root / "staging" / manifest_sha256
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
     def clear_staging(self) -> None:
         """Throw away what waits."""
         shutil.rmtree(self._root / "staging", ignore_errors=True)

@@ -140,6 +140,10 @@ class TufSource:
         with _faults_named(path), self._fetcher.counting(on_bytes):
             self._fresh().download_target(target, str(to))
 
+    def stored_bytes(self) -> int:
+        """Room on the disk that unfinished downloads take."""
+        return self._fetcher.stored_bytes()
+
     def forget(self) -> None:
         """Delete unfinished downloads."""
         self._fetcher.clear()

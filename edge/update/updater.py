@@ -30,7 +30,7 @@ from edge.update.slots import Installed, SlotStore
 from edge.update.timetable import SiteTimes
 from edge.update.trial import Trial
 from edge.update.waiting import Waiting, WindowClosed
-from mien.errors import BundleError, MienError
+from mien.errors import BundleError, MienError, UnavailableError
 from mien.lifecycle import TERMINAL, UpdateEvent, UpdateState, advance
 from mien.messages import Desired
 from mien.release import VariantPolicy
@@ -377,9 +377,9 @@ class Updater:
         desired, bad = deployment.record.desired, deployment.record.target_slot or self._slots.free()
         if deployment.state is not UpdateState.ROLLING_BACK:
             probing = deployment.state is UpdateState.PROBING and fault.code == "probe_failed"
-            deployment.fault(_E.PROBE_FAILED if probing else _E.ERROR, fault)
+            _though_the_disk_is_full(lambda: deployment.fault(_E.PROBE_FAILED if probing else _E.ERROR, fault))
         if not desired.rollback and deployment.record.error_code in _CONDEMNING_CODES:
-            self._journal.condemn(desired.release, desired.manifest_sha256)
+            _though_the_disk_is_full(lambda: self._journal.condemn(desired.release, desired.manifest_sha256))
         active = self._slots.switch_back(bad)
         try:
             self._active.restore(active)
@@ -428,6 +428,17 @@ class Updater:
                 "superseded", f"deployment {wanted} came before {record.desired.release} was switched to"
             )
         return None
+
+
+def _though_the_disk_is_full(write: Callable[[], None]) -> None:
+    """Write what a way back is to be remembered by; where nothing can be written, the old release runs all the same.
+
+    The next start then finds the trial in the journal and an empty slot, and ends in the same release.
+    """
+    try:
+        write()
+    except UnavailableError:
+        _log.exception("the way back cannot be noted; it is taken without that")
 
 
 def _interrupted(what: str) -> UpdateFault:

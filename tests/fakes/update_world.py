@@ -47,6 +47,8 @@ class FakeSource:
     faults: dict[str, list[Exception]] = field(default_factory=dict)
     fetched: list[str] = field(default_factory=list)
     forgotten: int = 0
+    stored: int = 0
+    """What stands in unfinished downloads."""
 
     def add(
         self,
@@ -109,6 +111,9 @@ class FakeSource:
         to.parent.mkdir(parents=True, exist_ok=True)
         to.write_bytes(content)
         on_bytes(len(content))
+
+    def stored_bytes(self) -> int:
+        return self.stored
 
     def forget(self) -> None:
         self.forgotten += 1

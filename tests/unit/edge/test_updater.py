@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge.update.interface import UpdateCancelled, UpdateFault
+from edge.update.journal import Journal, UpdateRecord
 from mien.errors import UnavailableError
 from mien.facts import DeviceFacts
 from mien.release import Precision, ReleaseRef, VariantPolicy
@@ -139,6 +140,37 @@ def test_too_little_room_says_how_much_is_needed(world: World) -> None:
     assert "5 MiB free" in message
     assert "to download and check" in message
     assert "28 MiB" in str(world.reporter.reports[-1].remedy)
+
+
+def test_what_came_before_a_cut_needs_no_more_room(world: World) -> None:
+    """A disk that had just enough still has, when the device goes on with what is on it."""
+    sha256 = world.source.add("1.0.0")
+    world.device.room = (32 << 20) + 120
+    world.updater().handle(world.desired("1.0.0", sha256))
+    assert world.last() == ("failed", "no_space")
+    world.source.stored = 40
+    world.updater().handle(world.desired("1.0.0", sha256))
+    assert world.last() == ("committed", None)
+
+
+def test_a_full_disk_does_not_keep_a_bad_release_running(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be noted from the verdict on; the old release runs, and the next start says how it ended."""
+    world.deploy("1.0.0")
+    world.device.live["1.1.0"] = replace(GOOD_LIVE, fps=1.0)
+    write = Journal.write
+
+    def full(self: Journal, record: UpdateRecord) -> None:
+        if record.probe is not None:
+            raise UnavailableError("could not write", found="No space left on device")
+        write(self, record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "write", full)
+        with pytest.raises(UnavailableError):
+            world.updater().handle(world.desired("1.1.0", world.source.add("1.1.0")))
+    assert (world.active(), world.device.running) == ("1.0.0", "1.0.0")
+    world.updater().recover()
+    assert (world.last()[0], world.active(), world.device.running) == ("rolled_back", "1.0.0", "1.0.0")
 
 
 def test_an_engine_that_cannot_be_opened_is_taken_back(world: World) -> None:
