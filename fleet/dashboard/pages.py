@@ -32,6 +32,7 @@ _HEARTBEAT_ROUNDS = 30
 _PLOTTED_WINDOWS = 60
 _MOST_SPARKLINES = 60
 _EVENTS = 12
+_NEWEST = 3
 
 
 @router.get("/", response_class=HTMLResponse)
@@ -43,7 +44,7 @@ def overview(request: Request, fleet: FleetDep) -> HTMLResponse:
             "totals": views.totals(devices),
             "devices": devices,
             "sparklines": _sparklines(work, devices),
-            "rollouts": _rollouts(fleet, work)[:3],
+            "rollouts": _rollouts(fleet, work, _NEWEST),
             "events": views.events(work.events.latest(_EVENTS)),
         }
     return _page(request, fleet, "overview.html", "Overview", context)
@@ -134,9 +135,9 @@ def _shape(fleet: Fleet, device: Any) -> dict[str, Any]:  # noqa: ANN401 - fleet
     return views.present(shape | {"standing": views.standing(shape)})
 
 
-def _rollouts(fleet: Fleet, work: Work) -> list[dict[str, Any]]:
+def _rollouts(fleet: Fleet, work: Work, most: int | None = None) -> list[dict[str, Any]]:
     known, now = work.devices.views(), fleet.clock()
-    return [rollout_json(rollout, known, now=now) for rollout in work.rollouts.all()]
+    return [rollout_json(rollout, known, now=now) for rollout in work.rollouts.all(most)]
 
 
 def _sparklines(work: Work, devices: list[dict[str, Any]]) -> dict[str, str]:

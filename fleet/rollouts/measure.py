@@ -26,7 +26,7 @@ _MOST_STABLE = 32
 _MOST_FRESH = 64
 """Devices of one hardware class that speak for their wave."""
 _MOST_ASKED = 2000
-"""Devices of each side whose hardware class is looked up for that: in a big fleet, a rare class has fewer to compare."""
+"""Devices of each side whose hardware class is looked up for that: in a big fleet, a rare one has fewer to compare."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,9 +75,10 @@ class Rollouts:
         row = self._session.get(RolloutRow, rollout_id)
         return self._whole(row) if row else None
 
-    def all(self) -> list[Rollout]:
-        """Every rollout, newest first."""
-        return [self._whole(row) for row in self._session.scalars(select(RolloutRow).order_by(RolloutRow.id.desc()))]
+    def all(self, most: int | None = None) -> list[Rollout]:
+        """Every rollout, or the newest so many; newest first."""
+        chosen = select(RolloutRow).order_by(RolloutRow.id.desc()).limit(most)
+        return [self._whole(row) for row in self._session.scalars(chosen)]
 
     def planned(self, rollout_id: int) -> Rollout | None:
         """A rollout as the planner needs it: reports only of devices that have not ended well."""

@@ -157,6 +157,7 @@ def test_what_is_shown_counts_whom_it_is_for(fleet):
     numbers = [make(fleet, group=group) for group in (None, "lab", "none")]
     with fleet.read() as work:
         shown = [rollout_json(get(work, number), work.devices.views(), now=NOW) for number in numbers]
+        assert [one.view.id for one in work.rollouts.all(2)] == numbers[:0:-1]
     assert [shape["devices_total"] for shape in shown] == [3, 3, 0]
     assert [shape["devices_reached"] for shape in shown] == [0, 0, 0]
 
