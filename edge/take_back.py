@@ -51,7 +51,7 @@ def take_back(state: Path, *, reason: str = "", wait_s: float = 120.0) -> TakenB
         ConfigError: there is no device state.
         TrustError: this user may not do it.
         BundleError: no whole release stands in the other slot.
-        UnavailableError: the agent did not come to it in time, or refused.
+        UnavailableError: the agent did not come to it in time, or refused; without an agent, another release runs now.
     """
     _become_owner(state)
     if not (state / "slots").is_dir():
@@ -72,6 +72,13 @@ def take_back(state: Path, *, reason: str = "", wait_s: float = 120.0) -> TakenB
             _wait_for_agent(state, active, requests, wait_s)
             return replace(done, by_agent=True)
         _do_it_here(state, slots)
+        now = slots.active()
+        if now is None or now.record.manifest_sha256 != back.record.manifest_sha256:
+            raise UnavailableError(
+                "the release was not taken back",
+                found="an update ended meanwhile, or the release before was changed",
+                remedy="look with 'mien edge status', then ask again",
+            )
     return done
 
 

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,21 @@ def test_an_agent_that_is_busy_is_not_waited_for_for_ever(world: World) -> None:
         take_back(world.folder, wait_s=0.3)
     world.updater().take_back_if_asked()
     assert world.active() == "1.0.0"
+
+
+def test_an_update_that_ended_meanwhile_is_not_called_taken_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent switched to 1.2.0 and ended while it was asked: the person hears that nothing was done."""
+
+    @contextmanager
+    def just_ended(_: Path) -> Iterator[None]:
+        world.deploy("1.2.0")
+        yield
+
+    monkeypatch.setattr("edge.take_back.only_agent", just_ended)
+    monkeypatch.setattr("edge.update.by_hand.Requests.waits", lambda _: False)
+    with pytest.raises(UnavailableError):
+        take_back(world.folder)
+    assert world.active() == "1.2.0"
 
 
 def test_without_a_release_to_return_to_nothing_changes(world: World) -> None:
