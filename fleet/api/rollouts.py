@@ -106,7 +106,7 @@ def sentences(work: Work, rollout_id: int, now: float) -> list[str]:
     views = work.devices.views()
     verdict = verdict_on(work, rollout.view, views, now)
     because = rollout.halted_because or rollout.paused_because
-    return explain(rollout.view, views, verdict, because=because, verdicts=rollout.verdicts)
+    return explain(rollout.view, views, verdict, because=because, verdicts=rollout.verdicts, now=now)
 
 
 def _changed(fleet: Fleet, rollout: Rollout, now: float) -> dict[str, Any]:

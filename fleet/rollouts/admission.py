@@ -77,6 +77,14 @@ def site_of(budget: Budget, device: DeviceView) -> str:
     return device.labels.get(budget.by, NO_SITE)
 
 
+def full_sites(rollout: RolloutView, devices: Sequence[DeviceView]) -> list[str]:
+    """Sites of which nobody more may be away now; by name."""
+    if rollout.policy.budget is None:
+        return []
+    busy = {execution.device_id for execution in rollout.executions if is_busy(execution)}
+    return sorted(site for site, room in _rooms(rollout.policy.budget, devices, busy).items() if room < 1)
+
+
 def starved(budget: Budget, devices: Iterable[DeviceView]) -> list[str]:
     """Sites whose budget lets none of their devices update, each with its reason; by name."""
     sizes = Counter(site_of(budget, device) for device in devices)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fleet.engines.savings import builds_of
+from fleet.rollouts.admission import closed_because, full_sites, is_busy
 from fleet.rollouts.analysis import Verdict
 from fleet.rollouts.cohorts import targets
 from fleet.rollouts.planner import baseline
@@ -42,6 +43,7 @@ def explain(
     *,
     because: str | None = None,
     verdicts: Mapping[int, Mapping[str, Any]] | None = None,
+    now: float | None = None,
 ) -> list[str]:
     """Sentences, most important first.
 
@@ -51,6 +53,7 @@ def explain(
         verdict: on the wave that soaks, if one does.
         because: why it was halted or paused.
         verdicts: on earlier waves, as they were kept.
+        now: Unix seconds; without it nothing is said of windows and pauses.
     """
     told = [_standing(rollout, because)]
     kept = dict(verdicts or {})
@@ -63,6 +66,7 @@ def explain(
         elif wave.number in kept:
             told.append(f"Its verdict was {kept[wave.number]['outcome']}, from {kept[wave.number]['windows']} windows.")
             told += _metrics(kept[wave.number])
+    told += _turns(rollout, devices, now)
     told += _reverts(rollout)
     engines = builds_of(rollout.executions).sentence()
     if engines is not None:
@@ -105,6 +109,28 @@ def _wave(rollout: RolloutView, wave: WaveView, devices: Sequence[DeviceView]) -
     if len(busy) > _NAMED:
         told.append(f"{len(busy) - _NAMED} more are under way.")
     return told
+
+
+def _turns(rollout: RolloutView, devices: Sequence[DeviceView], now: float | None) -> list[str]:
+    """How many wait to be told, and for what."""
+    policy = rollout.policy
+    waiting = [e for e in rollout.executions if e.waiting and e.state in OPEN]
+    if not waiting or rollout.state is not RolloutState.RUNNING:
+        return []
+    reasons = []
+    closed = closed_because(policy, now) if now is not None else None
+    if closed is not None:
+        reasons.append(closed)
+    paused = [e.device_id for e in waiting if now is not None and (e.not_before or now) > now]
+    if paused:
+        reasons.append(f"another attempt of {_some(paused)} comes after a pause")
+    busy = sum(1 for e in rollout.executions if is_busy(e))
+    if policy.concurrency is not None and busy >= policy.concurrency:
+        reasons.append(f"{busy} are at it, and {policy.concurrency} at once may be")
+    full = full_sites(rollout, devices)
+    if policy.budget is not None and full:
+        reasons.append(f"no more may be away of {policy.budget.by} {_some(full)}")
+    return ["; ".join([f"To be told: {len(waiting)}", *reasons]) + "."]
 
 
 def _failures(executions: Sequence[ExecutionView]) -> list[str]:

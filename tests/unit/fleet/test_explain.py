@@ -69,3 +69,21 @@ def test_a_soaking_wave_says_so_far_and_whether_it_counts():
     said = told(world, verdict=BAD)
     assert "So far: fail (fps: -33%)" in said
     assert "only reports" in said
+
+
+def test_who_waits_is_told_for_what():
+    """For a place, for a site, for the window, or for the pause before another attempt."""
+    everybody = {"waves": [{"name": "all", "percent": 100}]}
+    world = World(
+        policy(concurrency=1, budget={"by": "site", "max_unavailable": {"count": 1}}, **everybody), devices(3)
+    )
+    world.settle()
+    assert "To be told: 2; 1 are at it, and 1 at once may be; no more may be away of site (none)." in told(world)
+    night = World(policy(windows=[{"start": "22:00", "duration_s": 3600}], **everybody), devices(2), now=43_200.0)
+    night.settle()
+    assert "To be told: 2; its next window opens at 1970-01-01T22:00:00" in told(night, now=night.now)
+    again = World(policy(retry={"failed": 1, "pause_s": 60}, **everybody), devices(1))
+    again.settle()
+    again.report("cam-0", UpdateState.FAILED)
+    again.settle()
+    assert "To be told: 1; another attempt of cam-0 comes after a pause." in told(again, now=again.now)
