@@ -269,9 +269,9 @@ class Installer:
                 there += entry.size_bytes
                 continue
             self._source.fetch(plan.manifest.ref, entry.path, path, on_bytes)
-        for path, engine in list(plan.ready.items()):
+        for variant, engine in list(plan.ready.items()):
             if self._ready_made is not None and not self._ready_made.bring(engine, folder, on_bytes):
-                del plan.ready[path]
+                del plan.ready[variant]
 
 
 def _mib(size_bytes: int) -> int:

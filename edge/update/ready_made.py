@@ -23,6 +23,8 @@ from mien.release import BuildEngine, Manifest
 
 _log = logging.getLogger(__name__)
 _FOLDER = "taken"
+_LARGEST_RATIO, _SLACK_BYTES = 8, 32 << 20
+"""What is beyond so many sizes of its model, and slack, is no engine: it is not fetched, and no room is kept for it."""
 _OF_NO_USE = frozenset(
     {
         "expired_metadata",
@@ -82,6 +84,9 @@ def fits(engine: SignedEngine, manifest_sha256: str, choice: BuildEngine, facts:
         ("hardware class", record.hardware_class, facts.hardware_class()),
         ("SHA-256", record.engine.sha256, engine.files[0].sha256),
     )
+    most = _LARGEST_RATIO * variant.size_bytes + _SLACK_BYTES
+    if engine.size_bytes > most:
+        return f"{engine.size_bytes} bytes for a model of {variant.size_bytes}"
     return next((f"{what}: {had}, here {have}" for what, had, have in pairs if had != have), None)
 
 

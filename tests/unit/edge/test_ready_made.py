@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -167,6 +167,27 @@ def test_an_engine_whose_record_differs_is_not_even_fetched(
     """Whatever name it is signed under."""
     deploy(world, engines, **change)
     assert (world.last()[0], world.device.builds, world.reporter.events) == ("committed", 1, [])
+
+
+def test_an_engine_of_no_measure_does_not_fill_the_disk(world: World, engines: Engines) -> None:
+    """A signed length of a terabyte is passed over, and takes no room from the release."""
+    sha256 = world.source.add("1.0.0")
+    engines.sign("1.0.0", sha256)
+    engines.signed = {
+        path: replace(one, files=(replace(one.files[0], size_bytes=1 << 40),)) for path, one in engines.signed.items()
+    }
+    world.device.room = 1 << 30
+    updater = Updater(
+        slots=world.slots,
+        journal=world.journal,
+        source=world.source,
+        device=world.device,
+        reporter=world.reporter,
+        clock=world.clock,
+        ready_made=ReadyMade(engines, world.device, world.reporter),
+    )
+    updater.handle(world.desired("1.0.0", sha256))
+    assert (world.last(), world.device.builds) == (("committed", None), 1)
 
 
 def test_a_site_may_build_each_engine_itself(world: World, engines: Engines) -> None:
