@@ -9,6 +9,7 @@ from urllib.parse import quote
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
+from sqlalchemy.exc import DataError as SqlDataError
 from starlette.exceptions import HTTPException
 
 from fleet.errors import ConflictError, NotFoundError
@@ -55,6 +56,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(MienError, _mien)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(SqlDataError, _unstorable)
 
 
 def _mien(request: Request, error: Exception) -> Response:
@@ -93,6 +95,12 @@ def _invalid(_request: Request, error: Exception) -> JSONResponse:
     faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()[:20]]
     told = ConfigError("the request is not what this address takes", found="; ".join(faults), faults=tuple(faults))
     return JSONResponse({**told.as_dict(), "faults": faults}, status_code=HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+def _unstorable(_request: Request, error: Exception) -> JSONResponse:
+    """A text that one database takes and another does not, such as one with a zero byte."""
+    told = ConfigError("the request holds a value that the database cannot", found=type(error).__name__)
+    return JSONResponse({**told.as_dict(), "faults": []}, status_code=HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 def _http(request: Request, error: Exception) -> JSONResponse:

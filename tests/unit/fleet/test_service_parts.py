@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from fastapi import FastAPI
 from sqlalchemy import create_engine
+from sqlalchemy.exc import DataError
 
-from fleet.api.errors import STATUS, status_of
+from fleet.api.errors import STATUS, install, status_of
 from fleet.broker.mosquitto import access_rules
 from fleet.cli_views import fact_rows
 from fleet.client import FleetClient
@@ -343,3 +345,12 @@ def test_a_fault_in_one_part_keeps_no_other_from_its_turn():
     with pytest.raises(ValueError, match="no rest"):
         in_turn(faulty, lambda: done.append("next"), lambda: done.append("last"))()
     assert done == ["faulty", "next", "last"]
+
+
+def test_a_value_that_the_database_refuses_is_the_requests_fault():
+    """No fault of ours, and nothing of the statement is shown."""
+    app = FastAPI()
+    install(app)
+    answer = app.exception_handlers[DataError](None, DataError("SELECT secret", None, ValueError("NUL")))
+    assert answer.status_code == 422
+    assert b"SELECT" not in answer.body
