@@ -49,7 +49,8 @@ _PARTIAL_CONTENT = 206
 _RANGE_NOT_SATISFIABLE = 416
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 _AS_IT_IS = {"Accept-Encoding": "identity"}
-"""A compressed answer has other bytes than the file, and ranges of it mean others too."""
+"""A compressed answer has other bytes than the file, and ranges of it mean others too. What comes is taken as it came:
+unpacking what was not asked for would let a few bytes fill the memory before any length is looked at."""
 
 
 class ResumingFetcher(ReleaseFetcher):
@@ -147,7 +148,7 @@ class ResumingFetcher(ReleaseFetcher):
         with self._answers.get(url, _AS_IT_IS) as response:
             _check(response, url)
             pace = self._pace()
-            for chunk in response.iter_bytes():
+            for chunk in response.iter_raw():
                 yield chunk
                 pace.saw(len(chunk))
 
@@ -191,7 +192,7 @@ class ResumingFetcher(ReleaseFetcher):
 
     def _keep(self, response: httpx.Response, url: str, stream: FileIO, max_length: int) -> None:
         pace = self._pace()
-        for chunk in response.iter_bytes():
+        for chunk in response.iter_raw():
             if stream.tell() + len(chunk) > max_length:
                 raise DownloadLengthMismatchError(f"{url} is longer than the signed {max_length} bytes")
             if stream.write(chunk) != len(chunk):

@@ -79,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
             place = f"bytes {first}-{max(end - 1, first)}/{len(files.content)}"
             self._send(206, files.content[first:end], {"Content-Range": place}, cut=answer)
         else:
-            self._send(200, files.content, {}, cut=answer)
+            self._send(200, files.content, answer.headers, cut=answer)
 
     def _send(self, status: int, content: bytes, headers: dict[str, str], cut: Answer | None = None) -> None:
         self.send_response(status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -69,6 +70,13 @@ def test_a_server_without_ranges_sends_the_whole(serve: Serve) -> None:
     files, fetcher = serve(Answer("without ranges"))
     assert fetched(files, fetcher) == CONTENT
     assert len(files.ranges) == 1
+
+
+def test_nothing_is_unpacked_that_was_not_asked_for(serve: Serve) -> None:
+    """A few bytes that would become megabytes are taken as they came; their hash is for others to judge."""
+    packed = gzip.compress(bytes(8 << 20))
+    files, fetcher = serve(Answer("without ranges", headers={"Content-Encoding": "gzip"}), content=packed)
+    assert fetched(files, fetcher) == packed
 
 
 def test_another_range_than_asked_for_is_not_taken(serve: Serve) -> None:
