@@ -162,7 +162,8 @@ def _times(policy: RolloutPolicy) -> Iterator[str]:
     begin, end = policy.starts_at, policy.ends_at
     if begin is not None and end is not None and end <= begin:
         yield f"ends_at ({end.isoformat()}) is not after starts_at ({begin.isoformat()})"
-    named = {window.time_zone for window in policy.windows if window.time_zone}
+    windows = (*policy.windows, *policy.download_windows, *policy.install_windows)
+    named = {window.time_zone for window in windows if window.time_zone}
     for name in sorted(named):
         try:
             zone_named(name)

@@ -59,3 +59,10 @@ def test_an_unknown_name_lists_the_known_ones():
 def test_the_probe_settings_are_the_messages():
     """Both have the same fields and defaults, so nothing is lost on the way to the device."""
     assert RolloutPolicy(waves=[{"name": "a", "count": 1}]).probe.message() == ProbePolicy()
+
+
+@pytest.mark.parametrize("name", ["windows", "download_windows", "install_windows"])
+def test_a_time_zone_that_nobody_knows_is_refused(name):
+    """Here and not by each device."""
+    window = {"start": "22:00", "duration_s": 3600, "time_zone": "Europe/Berlinn"}
+    assert "Berlinn" in refused(waves=[{"name": "all", "percent": 100}], **{name: [window]})
