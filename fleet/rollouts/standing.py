@@ -77,7 +77,7 @@ def _unanswered(
 
 def _overdue(execution: ExecutionView, device: DeviceView, rollout: RolloutView, now: float) -> bool:
     """A device that has begun has its time; one that was never reached is late only while it is online."""
-    waited_s = execution.report.waited_s if execution.report is not None else 0.0
+    waited_s = min(execution.report.waited_s, _LONGEST_WAIT_S) if execution.report is not None else 0.0
     longest = rollout.policy.timeout_s + waited_s + GRACE_S
     if execution.report is not None and execution.report.waits_for is not None:
         longest += _LONGEST_WAIT_S

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fleet.rollouts.actions import (
@@ -55,6 +56,8 @@ _MOST_STEPS = 150
 """More than a policy with the most waves needs when each is done at once: two for each."""
 _PATIENCE_S = 0.25
 _REST = 10.0
+_JOINING = 0
+"""In place of a rollout's number, which are 1 and above."""
 _LOOK_FURTHER = 4
 """So many times as many candidates are read as places are free, since some sites have no room for theirs."""
 
@@ -82,7 +85,7 @@ class Tick:
         self._store, self._clock, self._changed = store, clock, changed
         self._patience_s, self._rest = patience_s, rest
         self._due_s: dict[int, float] = {}
-        """For great rollouts: when every device is looked at again, in monotonic seconds."""
+        """For great rollouts: when every device is looked at again, in monotonic seconds; 0: for those that joined."""
 
     def run(self) -> int:
         """Move every rollout as far as it goes now; the number of steps that changed something."""
@@ -91,7 +94,9 @@ class Tick:
             watched = work.rollouts.to_follow()
         for rollout_id in watched:
             steps += self._settle(rollout_id)
-        steps += self._welcome()
+        if time.monotonic() >= self._due_s.get(_JOINING, 0.0):
+            with self._timed(_JOINING):
+                steps += self._welcome()
         if steps:
             self._changed()
         return steps
@@ -102,12 +107,18 @@ class Tick:
             told = self._turn(rollout_id, self._clock())
             if told is not None:
                 return steps + int(told > 0)
+        with self._timed(rollout_id):
+            return self._think(rollout_id, steps)
+
+    @contextmanager
+    def _timed(self, what: int) -> Iterator[None]:
+        """Let a look that takes long rest afterwards."""
         began_s = time.monotonic()
         try:
-            return self._think(rollout_id, steps)
+            yield
         finally:
             spent_s = time.monotonic() - began_s
-            self._due_s[rollout_id] = time.monotonic() + self._rest * spent_s if spent_s > self._patience_s else 0.0
+            self._due_s[what] = time.monotonic() + self._rest * spent_s if spent_s > self._patience_s else 0.0
 
     def _turn(self, rollout_id: int, now: float) -> int | None:
         """Tell the next devices, from sums alone; how many were told, or ``None`` when the planner must look."""

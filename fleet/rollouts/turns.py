@@ -45,11 +45,12 @@ class Candidate:
 
 def needs_thought(turn: Turn, now: float) -> bool:
     """Whether the planner must look: the wave is done or in trouble, or the rollout's time is over."""
-    if turn.wave_state is WaveState.SOAKING:
-        return False  # a verdict takes minutes, and is looked for at the next look at every device
     size, end, done = sum(turn.counts.values()), turn.policy.ends_at, _has_succeeded(turn, turn.wave, turn.counts)
     over = end is not None and now >= end.timestamp()
-    plain = turn.wave_state is WaveState.RUNNING and size > 0 and not done and not over
+    soaks = (
+        turn.wave_state is WaveState.SOAKING
+    )  # its verdict takes minutes, and waits for the next look at every device
+    plain = soaks or (turn.wave_state is WaveState.RUNNING and size > 0 and not done and not over)
     passed = {wave: counts for wave, counts in turn.before.items() if _has_succeeded(turn, wave, counts)}
     return not plain or any(
         trouble(counts, turn.policy, wave) is not None for wave, counts in {**passed, turn.wave: turn.counts}.items()

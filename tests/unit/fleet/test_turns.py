@@ -51,6 +51,7 @@ def turn(**given):
         ({"counts": {}}, True),
         ({"wave_state": WaveState.FINISHED}, True),
         ({"wave_state": WaveState.SOAKING, "counts": {X.SUCCEEDED: 10}}, False),
+        ({"wave_state": WaveState.SOAKING, "counts": {X.SUCCEEDED: 9, X.FAILED: 1}}, True),
         ({"policy": policy(ends_at="1970-01-01T00:10:00Z")}, True),
         ({"wave": 1, "policy": TWO, "before": {0: {X.SUCCEEDED: 5, X.FAILED: 2}}}, False),
         ({"wave": 1, "policy": TWO, "before": {0: {X.SUCCEEDED: 5, X.FAILED: 3}}}, True),
