@@ -69,7 +69,13 @@ def alone(name: str) -> list[Row]:
         return []
     err().print(f"measure: {name}", highlight=False)
     found: list[Row] = importlib.import_module(f"bench.fleet_{name}").rows()
-    return found
+    return [told(one) for one in found]
+
+
+def told(one: Row) -> Row:
+    """Say a figure as soon as it is known: a run takes long."""
+    err().print(f"{one.figure}: {one.value:g} {one.unit}, wanted {one.target}; {one.peer}", highlight=False)
+    return one
 
 
 def at_site(folder: Path, devices: int, names: list[str]) -> list[Row]:
@@ -77,7 +83,7 @@ def at_site(folder: Path, devices: int, names: list[str]) -> list[Row]:
     site = Site(folder, devices)
     try:
         site.open()
-        return [one for name in names for one in AT_A_SITE[name](site)]
+        return [told(one) for name in names for one in AT_A_SITE[name](site)]
     finally:
         said = site.close()
         err().print(f"the simulator: {said.get('messages')}, {said.get('verified')} verified", highlight=False)
