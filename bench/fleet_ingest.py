@@ -52,8 +52,8 @@ from tests.fakes.postgres_server import PostgresServer
 WINDOWS, TURNS, DEVICES = 40_000, 3, 500
 _LEAST_PER_S = 6000.0
 _SHARED = (
-    "the database's server works on the same two cores as broker, publisher and ingest, while the bare subscriber shares "
-    "them with two"
+    "the database's server works on the same two cores as broker, publisher and ingest, while the bare subscriber "
+    "shares them with two"
 )
 _LEAST_RATIO = 0.6
 _KINDS = 400
