@@ -77,7 +77,7 @@ def user_role(name: str, role: str, url: str = URL, data: Path = DATA, json: boo
 def user_password(
     name: str, password_file: Path | None = _PASSWORD, url: str = URL, data: Path = DATA, json: bool = JSON
 ) -> None:
-    """Give a person another password; ends their sessions."""
+    """Give a person another password; ends their sessions in browsers, not their API tokens."""
     from fleet.people.secret_input import new_password
 
     with client(url, data) as fleet:

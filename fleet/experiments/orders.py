@@ -14,7 +14,6 @@ from fleet.experiments.states import Arm, ExperimentState
 from fleet.experiments.tick import Applier, seen_device
 from fleet.rollouts.cohorts import targets
 from fleet.rollouts.states import ACTIVE
-from fleet.rollouts.tick import device_view
 from fleet.store.devices import ACCEPTED, Device
 from fleet.store.experiments import Experiment, Sides
 from fleet.store.work import Work
@@ -151,7 +150,7 @@ def _check_free(work: Work, meant: set[str]) -> None:
     conflict = held_by_experiment(work, meant)
     if conflict is not None:
         raise conflict
-    views = [device_view(device) for device in work.devices.all()]
+    views = work.devices.views()
     for rollout in work.rollouts.in_states(tuple(ACTIVE)):
         theirs = {device.id for device in targets(rollout.view, views)} & meant
         if theirs:

@@ -56,7 +56,7 @@ def set_role(work: Work, name: str, role: Role, *, now: float, actor: str) -> Us
 
 
 def set_password(work: Work, name: str, password_hash: str, *, now: float, actor: str) -> User:
-    """Change a password; whoever is logged in with the old one no longer is."""
+    """Change a password; browsers logged in with the old one no longer are. API tokens stay, a command line's too."""
     changed = replace(work.people.get(name), password_hash=password_hash, changed_at=now)
     work.people.put(changed)
     ended = work.people.log_out(name)

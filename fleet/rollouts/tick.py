@@ -43,7 +43,6 @@ from fleet.rollouts.states import (
 from fleet.rollouts.turns import admitted, free_places, needs_thought
 from fleet.rollouts.view import DeviceView, ExecutionView, RolloutView
 from fleet.store.database import Store
-from fleet.store.devices import ACCEPTED, Device
 from fleet.store.rollouts import Rollout
 from fleet.store.work import Work
 from mien.errors import InternalError
@@ -190,21 +189,6 @@ class Tick:
             wave = soaking(rollout.view) if rollout else None
             if rollout and wave and rollout.verdicts.get(wave.number) != verdict.as_dict():
                 work.rollouts.set_verdict(rollout_id, wave.number, verdict.as_dict())
-
-
-def device_view(device: Device) -> DeviceView:
-    """A device as the planner sees it."""
-    return DeviceView(
-        id=device.id,
-        group=device.group,
-        labels=device.labels,
-        accepted=device.state == ACCEPTED,
-        online=device.online,
-        online_since=device.online_since,
-        release=device.release,
-        known_bad=device.known_bad,
-        desired_deployment=device.desired_deployment,
-    )
 
 
 def _planned(work: Work, rollout_id: int, now: float) -> tuple[Rollout | None, Sequence[Action], Verdict | None]:
